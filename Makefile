@@ -1,0 +1,56 @@
+# `make demo` and `make test` need nothing but Python 3.11 or later, make and a package index.
+# Packages come from pyproject.toml; SoftHSM comes from Debian's softhsm2.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CWT_STAMP := .venv-cwt/.installed
+
+.PHONY: demo test test-long lint bench venv venv-cwt softhsm clean
+
+demo: $(STAMP) softhsm
+	rm -rf demo
+	$(BIN)/python -m vaxpass_sign demo demo
+
+test: $(STAMP) $(CWT_STAMP) softhsm
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: $(STAMP) $(CWT_STAMP) softhsm
+	$(BIN)/python -m pytest -m long --timeout 7200
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: $(STAMP) $(CWT_STAMP) softhsm
+	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/sign.py
+
+venv: $(STAMP)
+venv-cwt: $(CWT_STAMP)
+
+# Runs again whenever pyproject.toml changes.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: found $$($(PYTHON) --version), expected Python 3.11 or later: make PYTHON=python3.11 …"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --editable '.[all]' --group dev
+	@touch $@
+
+# python-cwt needs an older cbor2 than we do, so it has an environment of its own; tests and
+# benchmarks speak to it over a pipe.
+$(CWT_STAMP):
+	$(PYTHON) -m venv .venv-cwt
+	.venv-cwt/bin/pip install --quiet 'cwt>=3.3,<4' 'base45>=0.4.4'
+	@touch $@
+
+# Any of these paths is Debian's or another distribution's SoftHSM.
+softhsm:
+	@sh .ci/install-softhsm
+
+clean:
+	rm -rf demo .venv .venv-cwt

@@ -1,0 +1,7 @@
+"""Whom we believe, and the numbered steps from text to Verdict."""
+
+from vaxpass_sign.check.trust import TrustStore
+from vaxpass_sign.check.verdict import NotChecked, Reason, Step, Verdict
+from vaxpass_sign.check.verify import verify
+
+__all__ = ["NotChecked", "Reason", "Step", "TrustStore", "Verdict", "verify"]

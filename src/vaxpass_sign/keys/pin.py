@@ -1,0 +1,108 @@
+"""PINs: asked for late, sent once, and hidden from messages, logs and tracebacks.
+
+Rules that this module keeps:
+
+* A PIN is text, or a function that asks for it, or in the file that a URI's pin-source names.
+  A function is called, and a file read, only when a token really wants a PIN.
+* What travels through the library is a Hidden, whose repr shows nothing, so that tracebacks
+  that print local variables don't print a PIN. Errors about a PIN are raised with no local
+  variable that holds it and no cause that repeats it.
+
+>>> secret = hidden("1234")
+>>> secret
+<hidden>
+>>> read_pin(secret)
+b'1234'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, overload
+from urllib.parse import unquote, urlsplit
+
+from vaxpass_sign.errors import InputError, PinError
+from vaxpass_sign.keys.files import read_secret_file
+
+__all__ = ["Hidden", "hidden", "pin_file", "read_pin"]
+
+_MAX_PIN_FILE: Final = 1024
+
+
+class Hidden:
+    """A PIN or password, or the way to ask for it, that no repr shows."""
+
+    __slots__ = ("_ask",)
+
+    def __init__(self, ask: Callable[[], str]) -> None:
+        self._ask = ask
+
+    def __call__(self) -> str:
+        return self._ask()
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+
+@overload
+def hidden(pin: str | Callable[[], str]) -> Hidden: ...
+@overload
+def hidden(pin: str | Callable[[], str] | None) -> Hidden | None: ...
+def hidden(pin: str | Callable[[], str] | None) -> Hidden | None:
+    """Wrap what a caller gave as a PIN; call it first and drop the original."""
+    if pin is None or isinstance(pin, Hidden):
+        return pin
+    return Hidden(pin if callable(pin) else lambda: pin)
+
+
+def read_pin(secret: Hidden) -> bytes:
+    """The PIN in UTF-8.
+
+    Raises: PinError when it is empty; InputError when it isn't text.
+    """
+    text = secret()
+    if not isinstance(text, str):
+        del text
+        raise InputError("the function that asks for the PIN must return text (str)")
+    data = text.encode("utf-8", errors="ignore")
+    exact = data.decode("utf-8") == text
+    del text
+    if not exact:
+        del data
+        raise InputError("the PIN holds characters that UTF-8 can't hold; nothing was sent")
+    if not data:
+        raise PinError("the PIN is empty; nothing was sent: give the token's user PIN")
+    return data
+
+
+def pin_file(source: str) -> Hidden:
+    """The PIN in the file that a URI's pin-source names (RFC 7512 §2.4).
+
+    Args:
+        source: ``file:/path``, ``file:///path`` or ``/path``. A command (``|…``) is refused: a
+            key's description must not be able to start programs.
+    Raises: InputError for anything else; PinError, when the PIN is asked for, if the file can't
+        be read. One newline at its end is not part of the PIN.
+    """
+    parts = urlsplit(source)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        path = Path(unquote(parts.path))
+    else:
+        path = Path(source)
+    if not path.is_absolute():
+        raise InputError("pin-source must be file:/path or /path to a file that holds the PIN")
+    return Hidden(lambda: _read_pin_file(path))
+
+
+def _read_pin_file(path: Path) -> str:
+    try:
+        data = read_secret_file(path, "PIN file", _MAX_PIN_FILE)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PinError(f"the PIN file {str(path)!r} (pin-source): {reason}") from error
+    text = data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", errors="replace")
+    if "\ufffd" in text:
+        del data, text
+        raise PinError(f"the PIN file {str(path)!r} (pin-source) is not UTF-8 text")
+    return text

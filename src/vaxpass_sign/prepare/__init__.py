@@ -1,0 +1,1 @@
+"""Dose tables in: reading, the rules of a row."""

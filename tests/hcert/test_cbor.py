@@ -1,0 +1,133 @@
+"""CBOR: deterministic out; bounded, without tags and duplicates in."""
+
+from __future__ import annotations
+
+import cbor2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strategies import records
+from vaxpass_sign.errors import HcertError
+from vaxpass_sign.hcert import cbor, claims, cose
+from vaxpass_sign.hcert.alg import Alg
+from vaxpass_sign.hcert.faults import Fault
+from vaxpass_sign.record.model import VaccinationRecord
+
+
+def code_of(data: bytes) -> str:
+    with pytest.raises(HcertError) as caught:
+        cbor.decode(data)
+    return caught.value.code
+
+
+HOSTILE = [
+    ("empty", b"", Fault.CBOR),
+    ("cut short", b"\xa1\x01", Fault.CBOR),
+    ("trailing byte", b"\x01\x02", Fault.CBOR),
+    ("two items", b"\xa0\xa0", Fault.CBOR),
+    ("reserved length", b"\x1c", Fault.CBOR),
+    ("a break alone", b"\xff", Fault.CBOR),
+    ("text that is not UTF-8", b"\x62\xff\xff", Fault.CBOR),
+    ("array of 2^60 elements", b"\x9b\x10" + bytes(7), Fault.CBOR),
+    ("bytes of 2^60 length", b"\x5b\x10" + bytes(7), Fault.CBOR),
+    ("map of 2^60 pairs", b"\xbb\x10" + bytes(7), Fault.CBOR),
+    ("17 arrays deep", b"\x81" * 17 + b"\x01", Fault.CBOR_TOO_DEEP),
+    ("100,000 arrays deep", b"\x81" * 100_000 + b"\x01", Fault.CBOR_TOO_DEEP),
+    ("100,000 indefinite arrays", b"\x9f" * 100_000, Fault.CBOR_TOO_DEEP),
+    ("100,000 maps deep", b"\xa1\x01" * 100_000 + b"\x01", Fault.CBOR_TOO_DEEP),
+    ("3,000 elements", b"\x99\x0b\xb8" + b"\x01" * 3000, Fault.CBOR_TOO_MANY),
+    ("1,500 in each of two", b"\x82" + (b"\x99\x05\xdc" + b"\x01" * 1500) * 2, Fault.CBOR_TOO_MANY),
+    ("shared reference", b"\xd8\x1c\x81\xd8\x1d\x00", Fault.CBOR_TAG),
+    ("a value marked as shared", b"\xd8\x1c\x81\x01", Fault.CBOR_TAG),
+    ("string references", b"\xd9\x01\x00\x82\x63abc\xd8\x19\x00", Fault.CBOR_TAG),
+    ("big integer", b"\xc2\x41\x01", Fault.CBOR_TAG),
+    ("a date-time as a number", b"\xc1\x01", Fault.CBOR_TAG),
+    ("tag 0 of a number", b"\xc0\x01", Fault.CBOR_TAG),
+    ("a key twice", b"\xa2\x01\x01\x01\x02", Fault.CBOR_DUPLICATE_KEY),
+    ("1 and 1.0 as keys", b"\xa2\x01\x01\xf9\x3c\x00\x02", Fault.CBOR_DUPLICATE_KEY),
+    ("a key twice further in", b"\xa1\x01\xa2\x61a\x01\x61a\x02", Fault.CBOR_DUPLICATE_KEY),
+]
+
+
+@pytest.mark.parametrize(("data", "fault"), [h[1:] for h in HOSTILE], ids=[h[0] for h in HOSTILE])
+def test_refuses(data: bytes, fault: Fault) -> None:
+    """Refuses hostile CBOR, each with its own fault."""
+    assert code_of(data) == fault
+
+
+def test_no_tag_but_0_is_taken() -> None:
+    """Every tag number that cbor2 knows, and every other up to 70,000, is refused, but for 0."""
+    contents = (b"\x01", b"\x61a", b"\x41a", b"\x80", b"\x82\x01\x02", b"\xa0")
+    taken = set()
+    for tag in (*range(70_000), 2**32 - 1, 2**63):
+        head = bytearray(cbor2.dumps(tag))
+        head[0] |= 0xC0
+        for content in contents if tag < 60_000 else contents[:1]:
+            try:
+                cbor.decode(bytes(head) + content)
+            except HcertError as error:
+                assert error.code in (Fault.CBOR_TAG, Fault.CBOR)  # noqa: PT017
+            else:
+                taken.add(tag)
+    assert taken == {0}
+
+
+def test_a_tagged_date_time_is_its_text() -> None:
+    """Tag 0 gives the text that was written, not an object."""
+    text = "2021-10-09T12:03:12Z"
+    assert cbor.decode(cbor2.dumps(cbor2.CBORTag(0, text))) == text
+
+
+def test_indefinite_lengths_are_read() -> None:
+    """Indefinite maps, arrays and strings are read; published credentials have them."""
+    assert cbor.decode(bytes.fromhex("bf6161 9f0102ff 6162 7f6163 6164ff ff")) == {
+        "a": [1, 2],
+        "b": "cd",
+    }
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(values)
+def test_round_trip(value: object) -> None:
+    """What is encoded is decoded again, unless it passes a bound."""
+    try:
+        assert cbor.decode(cbor.encode(value)) == value
+    except HcertError as error:
+        assert error.code == Fault.CBOR_TOO_DEEP  # noqa: PT017
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    """Any bytes are decoded, or refused with an HcertError."""
+    try:
+        cbor.decode(data)
+    except HcertError:
+        pass
+
+
+def assert_sorted(value: object) -> None:
+    if isinstance(value, dict):
+        keys = [cbor2.dumps(key) for key in value]
+        assert keys == sorted(keys)
+        for item in value.values():
+            assert_sorted(item)
+    elif isinstance(value, list):
+        for item in value:
+            assert_sorted(item)
+
+
+@given(records)
+def test_keys_are_sorted(record: VaccinationRecord) -> None:
+    """In all that we write, map keys stand in the bytewise order of RFC 8949 §4.2.1."""
+    mapping = claims.record_claims(
+        record, uvci="A", country="VN", issuer_name="A", issued_at_s=1, expires_at_s=2
+    )
+    assert_sorted(cbor2.loads(cbor.encode(mapping)))
+    assert_sorted(cbor2.loads(cose.encode_protected(Alg.PS256, bytes(8))))
