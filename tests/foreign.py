@@ -95,10 +95,9 @@ def read_by_cwt(text: str, public_key, kid: bytes, alg: str) -> dict:
 def read_by_pycose(text: str, public_key) -> dict:
     """The claims of a text whose signature pycose verified."""
     message = zlib.decompress(base45.b45decode(text.removeprefix("HC1:")))
-    tagged = cbor2.loads(message)
-    assert tagged.tag == 18
-    # pycose decodes with cbor2 itself, but takes the tuple that cbor2 6 gives for an error.
-    sign1 = Sign1Message.from_cose_obj(list(tagged.value), allow_unknown_attributes=True)
+    assert message[0] == 0xD2  # tag 18
+    # pycose's own decode takes what cbor2 6 gives inside a tag (a tuple, a frozendict) for an error.
+    sign1 = Sign1Message.from_cose_obj(cbor2.loads(message[1:]), allow_unknown_attributes=True)
     if isinstance(public_key, EllipticCurvePublicKey):
         numbers = public_key.public_numbers()
         key = EC2Key(crv="P_256", x=numbers.x.to_bytes(32), y=numbers.y.to_bytes(32))

@@ -68,9 +68,12 @@ def sign_dsc(key_name: str = "dsc", public_key=None, **changes) -> Certificate:
     return Certificate.from_bytes(draft.finish(signer.sign([draft.tbs])[0]))
 
 
-@cache
+_cached_dsc = cache(sign_dsc)
+
+
 def dsc(key_name: str = "dsc") -> Certificate:
-    return sign_dsc(key_name)
+    """The named key's DSC; the same for the whole session."""
+    return _cached_dsc(key_name)
 
 
 def make_issuer(key_name: str = "dsc", **changes) -> Issuer:

@@ -133,7 +133,7 @@ def test_files(tmp_path):
     [
         pytest.param("a.jpg", TEXT, "ends in .jpg, expected .png or .svg", id="jpeg"),
         pytest.param("a", TEXT, "no suffix", id="no-suffix"),
-        pytest.param("missing/a.png", TEXT, "can't be written", id="no-folder"),
+        pytest.param("missing/a.png", TEXT, "is no folder", id="no-folder"),
         pytest.param("a.png", "hc1:", "alphanumeric", id="bad-text"),
     ],
 )
