@@ -7,7 +7,8 @@ person, product and date with the secret (:func:`vaxpass_sign.record.uvci.derive
 signing a table again gives each credential the same UVCI and never a second identity.
 
 Rows are not merged by person: a table that has one row for a person's every dose gives one
-credential for each. Needs the extra ``batch``.
+credential for each. A dose that stands in the table twice (the same person, product and date) would
+get one UVCI twice, so its second row is rejected. Needs the extra ``batch``.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def sign_table(
         directory can't be written; CertificateError and TokenError as :meth:`Issuer.issue`.
     """
     started = time.perf_counter()
+    row_key(secret, "", "a secret of another length is an error, not a table of rejects")
     doses = DoseTable(table)
     check_columns(doses.columns, also_required=("record_id",))
     folder = Path(directory)
@@ -89,7 +91,7 @@ def sign_table(
     with ExitStack() as files:
         write_signed = _open_signed(files, signed_path)
         write_rejected = _open_rejected(files, rejected_path, doses.columns)
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, str] | str] = set()
         rows = iter(doses)
         while block := list(islice(rows, BLOCK)):
             accepted = []
@@ -107,8 +109,11 @@ def sign_table(
     )
 
 
-def _accept(row: Row, country: str, secret: bytes, seen: set[tuple[str, str]]) -> _Accepted:
-    """The row as a record with its identity; raises _Refused."""
+def _accept(row: Row, country: str, secret: bytes, seen: set[tuple[str, str] | str]) -> _Accepted:
+    """The row as a record with its identity; raises _Refused.
+
+    ``seen`` holds the identities and the UVCIs of the rows accepted before.
+    """
     if row.fault:
         raise _Refused(row.fault)
     values = row.values
@@ -129,13 +134,17 @@ def _accept(row: Row, country: str, secret: bytes, seen: set[tuple[str, str]]) -
         raise _Refused(*violations, Violation("personal_id", "another form", str(error))) from None
     if violations:
         raise _Refused(*violations)
-    seen.add(identity)
     uvci = derive_uvci(secret, country, key, record.product, record.vaccination_date)
+    if uvci in seen:
+        raise _Refused(
+            Violation("row", "a dose that an earlier row has", "each dose of a person once")
+        )
+    seen |= {identity, uvci}
     return _Accepted(row, record, key, uvci)
 
 
 def _person_key(values: dict[str, Any], identity: tuple[str, str], secret: bytes) -> bytes:
-    number = str(values.get("personal_id") or "").strip()
+    number = "".join(str(values.get("personal_id") or "").split()).upper()
     if not number:
         return row_key(secret, *identity)
     kind = str(values.get("id_kind") or "").strip().lower()

@@ -22,7 +22,15 @@ from vaxpass_sign.hcert import cbor
 from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.hcert.faults import Fault
 
-__all__ = ["Sign1", "bstr_head", "encode_protected", "encode_sign1", "parse", "sig_structure"]
+__all__ = [
+    "Sign1",
+    "bstr_head",
+    "encode_protected",
+    "encode_sign1",
+    "parse",
+    "parse_parts",
+    "sig_structure",
+]
 
 HEADER_ALG: Final = 1
 HEADER_CRIT: Final = 2
@@ -90,10 +98,10 @@ def encode_sign1(protected: bytes, payload: bytes, signature: bytes) -> bytes:
 # --- reading -------------------------------------------------------------------------------
 
 
-def parse(message: bytes) -> Sign1:
-    """The parts of a COSE_Sign1 message.
+def parse_parts(message: bytes) -> tuple[bytes, dict[Any, Any], bytes, bytes]:
+    """Protected header, unprotected header, payload and signature as they stand in a message.
 
-    Raises: HcertError with COSE, COSE_CRITICAL or one of the CBOR faults.
+    Raises: HcertError with COSE or one of the CBOR faults.
     """
     for tag in (_TAG_18, _TAG_61_18):
         if message.startswith(tag):
@@ -107,6 +115,15 @@ def parse(message: bytes) -> Sign1:
         raise _error("no byte strings", "a payload and a signature")
     if not isinstance(protected, bytes) or not isinstance(unprotected, dict):
         raise _error("headers of another type", "a byte string and a map")
+    return protected, unprotected, payload, signature
+
+
+def parse(message: bytes) -> Sign1:
+    """The parts of a COSE_Sign1 message.
+
+    Raises: HcertError with COSE, COSE_CRITICAL or one of the CBOR faults.
+    """
+    protected, unprotected, payload, signature = parse_parts(message)
     alg, kid = _protected_headers(protected)
     kid_protected = kid is not None
     if alg is None:
