@@ -228,7 +228,7 @@ def _in_child(work: Callable[[], str]) -> str:
     if child == 0:
         try:
             answer = work()
-        except BaseException as error:  # noqa: BLE001  # the parent must hear of everything
+        except BaseException as error:  # the parent must hear of everything
             answer = repr(error)
         os.write(writer, answer.encode())
         os._exit(0)

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["Alg"]
+__all__ = ["P256", "RSA_BITS", "Alg"]
+
+P256 = "secp256r1"
+"""The one curve of ES256 here, by its name in SEC 2 (NIST P-256)."""
+
+RSA_BITS = range(2048, 4097)
+"""Bits of a modulus for PS256. The specification says 2048 to 3072; issuers use 4096 as well."""
 
 
 class Alg(IntEnum):

@@ -13,7 +13,7 @@ byte of an input whose size is bounded before.
 'a20162564e0402'
 >>> decode(bytes.fromhex("a20162564e0402"))
 {1: 'VN', 4: 2}
->>> decode(bytes.fromhex("d81c81d81d00"))
+>>> decode(bytes.fromhex("d81c8101"))
 Traceback (most recent call last):
 vaxpass_sign.errors.HcertError: found CBOR tag 28, expected none but 0: do not trust this payload
 """

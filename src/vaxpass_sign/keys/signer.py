@@ -11,14 +11,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
 from vaxpass_sign.hcert.alg import Alg
+from vaxpass_sign.x509.key import PublicKey
 
 __all__ = ["PublicKey", "Signer"]
-
-PublicKey = EllipticCurvePublicKey | RSAPublicKey
 
 
 class Signer(Protocol):
@@ -50,11 +46,13 @@ class Signer(Protocol):
     def close(self) -> None:
         """Give up the key; a second close does nothing."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()

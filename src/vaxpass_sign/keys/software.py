@@ -16,7 +16,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -29,7 +28,7 @@ from vaxpass_sign.errors import InputError, PinError, TokenError
 from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.keys.files import read_secret_file
 from vaxpass_sign.keys.pin import Hidden, hidden, read_pin
-from vaxpass_sign.keys.signer import PublicKey
+from vaxpass_sign.keys.signer import PublicKey, Signer
 from vaxpass_sign.keys.suited import alg_of_curve, alg_of_modulus, unsuited
 
 __all__ = ["SoftwareSigner", "raw_signature"]
@@ -38,7 +37,7 @@ _MAX_PEM_BYTES: Final = 65_536
 _PEM_TYPE: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
 
-class SoftwareSigner:
+class SoftwareSigner(Signer):
     """A private key in this process's memory.
 
     Threads may share it, and sign at the same time. In a forked child it raises TokenError as
@@ -118,17 +117,6 @@ class SoftwareSigner:
 
     def __repr__(self) -> str:
         return f"<SoftwareSigner: {self.name}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def raw_signature(der: bytes) -> bytes:

@@ -17,13 +17,11 @@ from __future__ import annotations
 from typing import Final
 
 from vaxpass_sign.errors import TokenError
-from vaxpass_sign.hcert.alg import Alg
+from vaxpass_sign.hcert.alg import P256, RSA_BITS, Alg
 
 __all__ = ["alg_of_curve", "alg_of_modulus", "unsuited"]
 
-_MIN_RSA_BITS: Final = 2048
-_MAX_RSA_BITS: Final = 4096
-_P256_NAMES: Final = ("secp256r1", "prime256v1", "P-256")
+_P256_NAMES: Final = (P256, "prime256v1", "P-256")
 
 
 def alg_of_curve(curve: str, where: str) -> Alg:
@@ -35,7 +33,7 @@ def alg_of_curve(curve: str, where: str) -> Alg:
 
 def alg_of_modulus(bits: int, where: str) -> Alg:
     """PS256, or TokenError that names the key (``where``) and its size."""
-    if not _MIN_RSA_BITS <= bits <= _MAX_RSA_BITS:
+    if bits not in RSA_BITS:
         raise unsuited(f"RSA of {bits} bits", where)
     return Alg.PS256
 
@@ -44,5 +42,5 @@ def unsuited(found: str, where: str) -> TokenError:
     """The error for a key that can't sign an HCERT."""
     return TokenError(
         f"{where} is {found}, which no HCERT may be signed with: use EC P-256 (ES256) or RSA of"
-        f" {_MIN_RSA_BITS} to {_MAX_RSA_BITS} bits (PS256)"
+        f" {RSA_BITS[0]} to {RSA_BITS[-1]} bits (PS256)"
     )

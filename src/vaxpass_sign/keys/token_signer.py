@@ -23,8 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -46,7 +45,7 @@ from vaxpass_sign.keys.objects import (
 )
 from vaxpass_sign.keys.pin import hidden
 from vaxpass_sign.keys.session import TokenSession, open_session
-from vaxpass_sign.keys.signer import PublicKey
+from vaxpass_sign.keys.signer import PublicKey, Signer
 from vaxpass_sign.keys.suited import alg_of_curve, alg_of_modulus, unsuited
 from vaxpass_sign.keys.token import fault, token_calls
 from vaxpass_sign.keys.uri import Pkcs11Uri
@@ -66,7 +65,7 @@ class _Scheme:
     signature_length: int
 
 
-class Pkcs11Signer:
+class Pkcs11Signer(Signer):
     """A private key on a token.
 
     Threads may share it; a lock lets one sign at a time, and for more there are more signers or,
@@ -194,17 +193,6 @@ class Pkcs11Signer:
 
     def __repr__(self) -> str:
         return f"<Pkcs11Signer: {self.name}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _handles(opened: TokenSession, key: Object) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from vaxpass_sign.hcert.alg import Alg
+from vaxpass_sign.hcert.alg import P256, RSA_BITS, Alg
 
 __all__ = ["PublicKey", "alg_of_key", "describe_key"]
 
@@ -23,9 +23,9 @@ def alg_of_key(key: PublicKey | None) -> Alg | None:
 
     eu-dcc-hcert-spec §3.3.2 names these two algorithms; RFC 8230 §2 wants 2048 bits or more.
     """
-    if isinstance(key, EllipticCurvePublicKey) and key.curve.name == "secp256r1":
+    if isinstance(key, EllipticCurvePublicKey) and key.curve.name == P256:
         return Alg.ES256
-    if isinstance(key, RSAPublicKey) and 2048 <= key.key_size <= 4096:
+    if isinstance(key, RSAPublicKey) and key.key_size in RSA_BITS:
         return Alg.PS256
     return None
 
