@@ -117,7 +117,7 @@ def test_a_broken_quote_is_an_error_with_its_line(tmp_path: Path, data: bytes) -
     """A quote that never ends can't be told from a value: the file is refused, with the line."""
     path = tmp_path / "a.csv"
     path.write_bytes(data)
-    with pytest.raises(InputError, match="line [23]"):
+    with pytest.raises(InputError, match=r"line [23]"):
         list(DoseTable(path))
 
 
