@@ -77,7 +77,7 @@ class MissingExtraError(InputError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs packages that are not installed: pip install 'vaxpass-sign[{extra}]'"
+            f"the packages for {what} are not installed: pip install 'vaxpass-sign[{extra}]'"
         )
 
 

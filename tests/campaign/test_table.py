@@ -13,9 +13,14 @@ from issuing import AT, dsc, make_issuer, private_key, trust
 from vaxpass_sign import verify
 from vaxpass_sign.campaign.table import read_signed, sign_table
 from vaxpass_sign.errors import InputError, TokenError
+from vaxpass_sign.record.valuesets import ValueSets
 from vaxpass_sign.sample import dose_rows
 
 SECRET = bytes(range(32))
+ELIXIR = {
+    "format": "vaxpass-sign value sets 1",
+    "product_names": {"Elixir": "EU/1/20/1528"},
+}
 BAD = {
     10: {"birth_date": "1987-13-01"},
     11: {"vaccine_name": "Elixir"},
@@ -58,7 +63,8 @@ def test_every_row_in_exactly_one_file(tmp_path: Path) -> None:
         assert row["hometown"] == f"village {int(row['row']) - 2}"
     reasons = {int(row["row"]) - 2: row["reasons"] for row in bad}
     assert "birth_date" in reasons[10]
-    assert "Elixir" in reasons[11]
+    assert "vaccine_name" in reasons[11]
+    assert "Elixir" not in reasons[11]
     assert "fnt" in reasons[12]
     assert "future" in reasons[13]
     assert "record_id" in reasons[14]
@@ -86,6 +92,33 @@ def test_the_same_table_gives_the_same_uvcis(tmp_path: Path) -> None:
     assert len(set(first)) == 30
     assert uvcis("b", SECRET) == first
     assert not set(uvcis("c", bytes(32))) & set(first)
+
+
+def test_mended_rejects_are_a_table(tmp_path: Path) -> None:
+    """rejected.csv can be mended and signed as it is; what is rejected again looks the same."""
+    path = table(tmp_path / "doses.csv", 30, BAD)
+    sign_table(path, make_issuer(), tmp_path / "a", secret=SECRET)
+    again = sign_table(
+        tmp_path / "a" / "rejected.csv", make_issuer(), tmp_path / "b", secret=SECRET
+    )
+    assert again.rejected == len(BAD)
+    mended = (
+        (tmp_path / "b" / "rejected.csv").read_text(encoding="utf-8").replace("Elixir", "Pfizer")
+    )
+    assert mended.splitlines()[0].count("reasons") == 1
+    (tmp_path / "mended.csv").write_text(mended, encoding="utf-8")
+    assert (
+        sign_table(tmp_path / "mended.csv", make_issuer(), tmp_path / "c", secret=SECRET).signed
+        == 1
+    )
+
+
+def test_the_operators_value_sets(tmp_path: Path) -> None:
+    """A vaccine that only the operator's value sets know is signed with them."""
+    path = table(tmp_path / "doses.csv", 2, {1: {"vaccine_name": "Elixir"}})
+    sets = ValueSets.default().extend(ELIXIR)
+    report = sign_table(path, make_issuer(), tmp_path / "out", secret=SECRET, value_sets=sets)
+    assert report.signed == 2
 
 
 def test_a_row_twice(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from vaxpass_sign.prepare.doses import check_columns, record_from_row
 from vaxpass_sign.prepare.table import DoseTable, Row
 from vaxpass_sign.record.model import VaccinationRecord
 from vaxpass_sign.record.uvci import derive_uvci, person_key, row_key
+from vaxpass_sign.record.valuesets import ValueSets
 
 __all__ = ["TableReport", "sign_table"]
 
@@ -66,6 +67,7 @@ def sign_table(
     directory: str | PathLike[str],
     *,
     secret: bytes,
+    value_sets: ValueSets | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TableReport:
     """Sign every row of a dose table that is a record; write signed.parquet and rejected.csv.
@@ -75,6 +77,7 @@ def sign_table(
         issuer: signs.
         directory: where the two files go; made when it is missing.
         secret: 32 bytes that stay the same for all tables and years.
+        value_sets: the operator's, where the library's own were extended.
         progress: called with the number of rows done, after each block.
 
     Raises: InputError when the table has not its required columns or can't be read, or the
@@ -91,13 +94,14 @@ def sign_table(
     with ExitStack() as files:
         write_signed = _open_signed(files, signed_path)
         write_rejected = _open_rejected(files, rejected_path, doses.columns)
+        value_sets = value_sets or ValueSets.default()
         seen: set[tuple[str, str] | str] = set()
         rows = iter(doses)
         while block := list(islice(rows, BLOCK)):
             accepted = []
             for row in block:
                 try:
-                    accepted.append(_accept(row, issuer.country, secret, seen))
+                    accepted.append(_accept(row, issuer.country, secret, value_sets, seen))
                 except _Refused as refused:
                     write_rejected(row, refused.violations)
             signed += _sign_block(accepted, issuer, write_signed, write_rejected)
@@ -109,7 +113,13 @@ def sign_table(
     )
 
 
-def _accept(row: Row, country: str, secret: bytes, seen: set[tuple[str, str] | str]) -> _Accepted:
+def _accept(
+    row: Row,
+    country: str,
+    secret: bytes,
+    value_sets: ValueSets,
+    seen: set[tuple[str, str] | str],
+) -> _Accepted:
     """The row as a record with its identity; raises _Refused.
 
     ``seen`` holds the identities and the UVCIs of the rows accepted before.
@@ -126,7 +136,7 @@ def _accept(row: Row, country: str, secret: bytes, seen: set[tuple[str, str] | s
             Violation("record_id", "one that an earlier row has", "each once in a facility")
         )
     try:
-        record = record_from_row(values)
+        record = record_from_row(values, value_sets)
         key = _person_key(values, identity, secret)
     except RecordError as error:
         raise _Refused(*violations, *error.violations) from None
@@ -225,6 +235,8 @@ def _open_rejected(
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="")
     )
     writer = csv.writer(file)
+    # Rejects that were mended come back as a table: their row numbers and reasons are replaced.
+    columns = [name for name in columns if name not in ("row", "reasons")]
     writer.writerow(["row", "reasons", *columns])
 
     def write(row: Row, violations: tuple[Violation, ...]) -> None:

@@ -107,9 +107,10 @@ def record_from_row(
         known = value_sets.product_for_name(named) if isinstance(named, str) else None
         if known is None:
             violations.append(
+                # What stands there may be a person's name in the wrong column: not repeated.
                 Violation(
                     "vaccine_name",
-                    f"{str(named)[:40]!r}",
+                    f"{len(str(named))} characters that are no known name of a vaccine",
                     "a name that the value sets know, or a code in the column product",
                 )
             )

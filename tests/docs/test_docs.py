@@ -1,0 +1,365 @@
+"""The documentation says what is so: its commands run, its lists are complete, its links lead on.
+
+``PYTHONPATH=tests python tests/docs/test_docs.py`` writes docs/reference/command-line.md anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs.session import Command, blocks, run_page
+from tokens.softhsm import find_softhsm
+from vaxpass_sign import TrustStore, inspect, verify
+from vaxpass_sign.check.verdict import STEP_OF, NotChecked, Reason, Step
+from vaxpass_sign.hcert import base45, cose, framing
+from vaxpass_sign.hcert.qr_capacity import QR_CAPACITY, qr_version
+from vaxpass_sign.prepare.doses import COLUMNS
+from vaxpass_sign.record.uvci import derive_uvci, person_key
+from vaxpass_sign.x509 import Certificate
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+COMMAND_LINE = DOCS / "reference" / "command-line.md"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+TOY_PIN = "toy-pin-7431"
+
+# --- the tutorials -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder with the examples, as a clone has them; skipped without SoftHSM."""
+    if find_softhsm() is None or shutil.which("softhsm2-util") is None:
+        reason = "SoftHSM is not installed (Debian: apt-get install softhsm2)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    clone = tmp_path_factory.mktemp("clone")
+    shutil.copytree(ROOT / "examples", clone / "examples")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def first_credential(tutorial: Path) -> list[Command]:
+    return run_page(DOCS / "tutorial" / "first-credential.md", tutorial, TOY_PIN)
+
+
+@pytest.fixture(scope="module")
+def first_table(tutorial: Path, first_credential: list[Command]) -> list[Command]:
+    return run_page(DOCS / "tutorial" / "first-table.md", tutorial, TOY_PIN)
+
+
+# What the shown and the real output must have in common; the rest are examples.
+WORDS = re.compile(
+    r"\bNOT VALID\b|\bVALID\b|\bCHECKED\b|\binflate\b|\bsignature\b|\d+ rows: .*|^(?:\d+|True \w+)$",
+    re.MULTILINE,
+)
+
+
+def check_commands(commands: list[Command]) -> None:
+    """Each command succeeds, unless the page goes on with ``echo $?``; key words are as shown."""
+    following = [command.text for command in commands[1:]] + [""]
+    for command, after in zip(commands, following, strict=True):
+        if after != "echo $?":
+            assert command.status == 0, f"$ {command.text}\n{command.output}"
+        for word in WORDS.findall(command.shown):
+            assert word in WORDS.findall(command.output), f"$ {command.text}\n{command.output}"
+
+
+def test_first_credential_runs(first_credential: list[Command]) -> None:
+    """Every command of the first tutorial does what the page says."""
+    assert len(first_credential) > 15
+    check_commands(first_credential)
+
+
+def test_first_table_runs(first_table: list[Command]) -> None:
+    """Every command of the second tutorial does what the page says."""
+    assert len(first_table) > 10
+    check_commands(first_table)
+
+
+def test_no_pin_in_any_argument(first_table: list[Command], tutorial: Path) -> None:
+    """The tutorials' PIN is in no command and in no file that they leave, but for the token's."""
+    folder = tutorial / "build" / "tutorial"
+    for path in folder.rglob("*"):
+        if path.is_file() and "tokens" not in path.relative_to(folder).parts:
+            assert TOY_PIN.encode() not in path.read_bytes(), path
+    assert not [command for command in first_table if TOY_PIN in command.text + command.output]
+
+
+def test_rejects_have_three_reasons(first_table: list[Command]) -> None:
+    """The example table has three rejects, each with a reason of its own."""
+    shown = next(c.output for c in first_table if "rejected.csv" in c.text)
+    reasons = [line for line in shown.splitlines() if line[:1].isdigit()]
+    assert len(reasons) == 3
+    assert len({reason.split(",", 1)[1] for reason in reasons}) == 3
+
+
+def test_readme_python_runs(tutorial: Path, first_credential: list[Command]) -> None:
+    """The README's Python signs and verifies in the first tutorial's folder."""
+    [(_, code)] = [b for b in blocks((ROOT / "README.md").read_text("utf-8")) if b[0] == "python"]
+    folder = tutorial / "build" / "tutorial"
+    environment = {
+        **os.environ,
+        "SOFTHSM2_CONF": str(folder / "softhsm2.conf"),
+        "VAXPASS_PIN": TOY_PIN,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "True valid\n"), done.stderr
+
+
+# --- the examples --------------------------------------------------------------------------
+
+
+def test_example_record_is_the_shown_one() -> None:
+    """The first tutorial shows examples/record.json as it is."""
+    page = (DOCS / "tutorial" / "first-credential.md").read_text("utf-8")
+    [shown] = [content for language, content in blocks(page) if language == "json"]
+    assert json.loads(shown) == json.loads((ROOT / "examples/record.json").read_text("utf-8"))
+
+
+def test_example_table_has_what_real_tables_have() -> None:
+    """Both Unicode forms, a look-alike of Đ, one name, two-word family names, partial dates."""
+    with (ROOT / "examples" / "doses.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [row["full_name"] for row in rows]
+    assert set(rows[0]) <= COLUMNS
+    assert len(rows) == 12
+    assert any(name != unicodedata.normalize("NFC", name) for name in names)
+    assert any("Đ" in name for name in names)
+    assert any("Ð" in name for name in names)
+    assert any(" " not in name for name in names)
+    assert any(name.startswith("Tôn Nữ ") for name in names)
+    assert {len(row["birth_date"]) for row in rows} == {4, 7, 10}
+    assert any(row["dose_number"] == "3" for row in rows)
+
+
+# --- the life of a record ------------------------------------------------------------------
+
+
+def test_life_of_a_record_is_one_record() -> None:
+    """Every byte string and size on the page is the shown credential's; the credential verifies."""
+    page = (DOCS / "explanation" / "life-of-a-record.md").read_text("utf-8")
+    text, pem = [content.strip() for language, content in blocks(page) if language == "text"]
+    hcert = inspect(text)
+    sign1, message = hcert.sign1, framing.unframe(text)
+    stream = base45.decode(text[4:])
+    compact = re.sub(r"\s", "", page)
+    secret = bytes.fromhex(re.search(r"^secret +(\w{64})$", page, re.MULTILINE)[1])
+    person = person_key(secret, "cccd", "019187000000")
+    entry = hcert.payload["v"][0]
+    uvci = derive_uvci(secret, "VN", person, entry["mp"], entry["dt"])
+    assert uvci == entry["ci"]
+    version = qr_version(len(text))
+    for fact in (
+        person.hex(),
+        uvci,
+        sign1.payload.hex(),
+        sign1.signature.hex(),
+        hashlib.sha256(sign1.sig_structure).hexdigest(),
+        sign1.protected.hex(),
+        f"4:{hcert.claims[4]}",
+        f"6:{hcert.claims[6]}",
+        f"payload,{len(sign1.payload)}bytes",
+        f"{len(sign1.protected)}bytes:`{sign1.protected.hex()}`",
+        f"Sig_structure(RFC9052§4.4),{len(sign1.sig_structure)}bytes",
+        f"{len(message)}bytesthatbegin`{message[:8].hex()}`",
+        f"11bytes:{len(stream)}",
+        f"{stream[2:7].hex()}thelastblock,stored;itslength{len(message)}",
+        f"{stream[-4:].hex()}itsAdler-32",
+        f"{len(text) - 4}characters,andwith`HC1:`{len(text)}",
+        f"version{version}holdsupto{QR_CAPACITY[version - 1]}",
+        f"{17 + 4 * version}by{17 + 4 * version}modules",
+    ):
+        assert fact.replace(" ", "") in compact, fact
+    assert cose.sig_structure(sign1.protected, sign1.payload).startswith(b"\x84\x6aSignature1\x4d")
+    trust = TrustStore([Certificate.from_bytes(f"{pem}\n".encode())])
+    at = datetime.fromtimestamp(hcert.claims[6], UTC) + timedelta(hours=4)
+    assert verify(text, trust, at=at)
+
+
+# --- the reference -------------------------------------------------------------------------
+
+
+def test_every_reason_is_listed() -> None:
+    """verdicts.md has a row for each reason, with its step, an explanation and what to do."""
+    page = (DOCS / "reference" / "verdicts.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| [^|]{5,} \| [^|]{5,} \|$", page, re.MULTILINE)
+    listed = {Reason(reason): Step(int(step)) for reason, step in rows}
+    assert len(rows) == len(listed)
+    assert listed == {reason: STEP_OF[reason] for reason in Reason}
+    for item in NotChecked:
+        assert f"| `{item}` |" in page
+
+
+def test_every_column_is_listed() -> None:
+    """dose-table.md names each column that has a meaning."""
+    page = (DOCS / "reference" / "dose-table.md").read_text("utf-8")
+    assert [name for name in sorted(COLUMNS) if f"`{name}`" not in page] == []
+
+
+def test_command_line_is_the_programs() -> None:
+    """command-line.md has each command's help, word for word; if not, this file writes it anew."""
+    assert COMMAND_LINE.read_text("utf-8") == command_line_page(), (
+        "the command line changed: run PYTHONPATH=tests python tests/docs/test_docs.py"
+    )
+
+
+INTRODUCTION = """\
+# The command line
+
+`vaxpass-sign` and `python -m vaxpass_sign` are the same program. This page is made from the
+program's own help by `PYTHONPATH=tests python tests/docs/test_docs.py`.
+
+## For all commands
+
+**Exit codes.** 0: done, and for `verify` every credential is valid. 1: a payload was read and is not
+valid (`verify`) or can't be decoded (`inspect`). 2: nothing could be decided or done: no trust, an
+unreadable file, a picture without a QR code, a wrong PIN, a wrong option. 130: stopped from the
+keyboard.
+
+**Output.** Results go to standard output, messages and progress to standard error. An error is one
+line: what was found, what was expected, what to do.
+
+**Payloads** are personal data, and arguments show in the list of processes: give a file, or `-` and
+pipe it.
+
+**PINs** come from a prompt, from the environment variable that `--pin-env` names, or from the file
+that the URI's `pin-source` names; never from an argument. A PIN is sent once.
+
+**Keys** are PKCS#11 URIs (RFC 7512), such as
+`pkcs11:token=moh;object=dsc?module-path=/usr/lib/softhsm/libsofthsm2.so`, that match exactly one
+token and one key, or PEM files. A URI takes `token`, `manufacturer`, `serial`, `model`, `object`, `id`,
+`slot-id` and the like, and after the `?` `module-path`, `module-name` and `pin-source`. Anything else in
+it is refused, `pin-value` too.
+
+**Trust** is a folder or file of DSCs. Left out, it is the folder `vaxpass-sign/trust` in the user's
+data folder, which on Linux is `~/.local/share`.
+"""
+
+
+def command_line_page() -> str:
+    """docs/reference/command-line.md, made from the program.
+
+    From the commands themselves and not from their formatted help, whose layout changes with the
+    release of typer.
+    """
+    parts = [INTRODUCTION]
+    for name, command in commands_of_the_program():
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        options = [p for p in command.params if p.param_type_name == "option"]
+        usage = " ".join([name, *(["[OPTIONS]"] if options else []), *map(metavar, arguments)])
+        parts += [f"## {name.removeprefix('vaxpass-sign ')}", f"```text\n{usage}\n```"]
+        parts.append("\n\n".join(" ".join(p.split()) for p in command.help.split("\n\n")))
+        rows = [(metavar(p), described(p)) for p in arguments]
+        rows += [(spelled(p), described(p)) for p in options]
+        if rows:
+            lines = [
+                "| `{}` | {} |".format(*(cell.replace("|", "\\|") for cell in row)) for row in rows
+            ]
+            parts.append("\n".join(["| | |", "|---|---|", *lines]))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def commands_of_the_program() -> Iterator[tuple[str, Any]]:
+    """(full name, command) of each command that is no group, in the order of the help."""
+    import typer
+    from typer.main import get_command
+
+    from vaxpass_sign.cli.app import COMMANDS
+
+    for name in COMMANDS:
+        module = import_module(f"vaxpass_sign.cli.{name}")
+        if hasattr(module, "command"):
+            program = typer.Typer(add_completion=False, rich_markup_mode=None)
+            program.command(name)(module.command)
+        else:
+            program = module.app
+        command = get_command(program)
+        for word, part in getattr(command, "commands", {"": command}).items():
+            yield " ".join(["vaxpass-sign", name, word]).strip(), part
+
+
+def metavar(parameter: Any) -> str:
+    name: str = parameter.metavar or parameter.name.upper()
+    return f"[{name}]..." if parameter.nargs == -1 and not name.startswith("[") else name
+
+
+def spelled(option: Any) -> str:
+    names = ", ".join([*option.opts, *option.secondary_opts])
+    if option.is_flag:
+        return names
+    return f"{names} {option.metavar or 'N'}"
+
+
+def described(parameter: Any) -> str:
+    text = " ".join((parameter.help or "").split())
+    if parameter.required:
+        text += " Required."
+    elif isinstance(parameter.default, int) and not isinstance(parameter.default, bool):
+        text += f" Default: {parameter.default}."
+    return text
+
+
+# --- links and commands --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    """Each relative link of a page names a file or folder, and each anchor a heading."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), f"{page.name}: {target}"
+        assert there.is_relative_to(ROOT), f"{page.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w-]", "", h.lower().replace(" ", "-")) for h in headings]
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    """README's first block has make demo and make test, and the Makefile has both."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    first = blocks(readme)[0][1].splitlines()
+    assert [line.split("#")[0].strip() for line in first] == ["make demo", "make test"]
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    shown = set(re.findall(r"\bmake ([a-z][\w-]*)", "".join(c for _, c in blocks(readme))))
+    assert shown <= set(targets)
+
+
+def test_decisions_are_numbered() -> None:
+    """Decisions count from 0001 without a gap; each has context, decision and consequences."""
+    pages = sorted((DOCS / "decisions").glob("*.md"))
+    for number, page in enumerate(pages, start=1):
+        text = page.read_text("utf-8")
+        assert page.name.startswith(f"{number:04}-")
+        assert text.startswith(f"# {number}. ")
+        assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Consequences",
+        ], page.name
+
+
+if __name__ == "__main__":
+    COMMAND_LINE.write_text(command_line_page(), encoding="utf-8")
