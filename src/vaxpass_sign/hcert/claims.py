@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vaxpass_sign.errors import HcertError
 from vaxpass_sign.hcert import cbor
 from vaxpass_sign.hcert.faults import Fault
-from vaxpass_sign.record.model import VaccinationRecord
+
+if TYPE_CHECKING:
+    # Reading claims needs no record, and a verifier starts anew for each payload.
+    from vaxpass_sign.record.model import VaccinationRecord
 
 __all__ = [
     "CLAIM_EXP",
