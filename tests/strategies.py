@@ -37,5 +37,7 @@ records = st.builds(
     dose_total=st.integers(1, 9),
     vaccination_date=st.dates(date(2021, 1, 1), date(2025, 12, 31)).map(date.isoformat),
     country=st.sampled_from(("", "VN", "FR")),
-    issuer=st.sampled_from(("", "Sở Y tế Thái Nguyên", "100% %b %%", "A rather long name of an issuing office")),
+    issuer=st.sampled_from(
+        ("", "Sở Y tế Thái Nguyên", "100% %b %%", "A rather long name of an issuing office")
+    ),
 )

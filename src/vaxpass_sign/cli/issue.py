@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from vaxpass_sign.cli.output import print_line, tell
 from vaxpass_sign.cli.pins import pin_source
 from vaxpass_sign.errors import CertificateError, InputError
 from vaxpass_sign.issuer import Issuer
 from vaxpass_sign.keys import open_signer
 from vaxpass_sign.prepare.doses import record_from_mapping
-from vaxpass_sign.x509 import read_certificate
+from vaxpass_sign.x509 import Certificate, read_certificate
 
 __all__ = ["command"]
 
@@ -61,50 +63,78 @@ def command(
 ) -> None:
     """Sign one record and print its payload.
 
-    The issuing country and name are the DSC's, unless the record names an issuer.
+    The issuing country and name are the DSC's, unless the record names others.
     """
+    pin = pin_source(key, pin_env)
     vaccination = record_from_mapping(_read_record(record))
     certificate = read_certificate(dsc)
+    country, name = _issuing(certificate, dsc)
     if qr is not None:
         from vaxpass_sign.qr import check_picture_path
 
         check_picture_path(qr)
-    name = certificate.organisation or certificate.common_name
-    if certificate.country is None or not name:
-        raise CertificateError(
-            f"{dsc}: found a DSC without a country or organisation in its subject, expected both: "
-            "they are what a credential names as its issuer"
-        )
-    with open_signer(key, pin=pin_source(key, pin_env)) as signer:
-        issuer = Issuer(
-            signer, certificate, certificate.country, name, timedelta(days=validity_days)
-        )
+    with open_signer(key, pin=pin) as signer:
+        issuer = Issuer(signer, certificate, country, name, timedelta(days=validity_days))
         text = issuer.issue(vaccination)
+    # First the payload, so that a picture that can't be written loses nothing.
+    print_line(text)
     if qr is not None:
         from vaxpass_sign.qr import write_qr
 
         write_qr(text, qr)
-        typer.echo(f"wrote {qr}", err=True)
-    typer.echo(text)
+        tell(f"wrote {qr}")
+
+
+def _issuing(certificate: Certificate, path: Path) -> tuple[str, str]:
+    """Country and name of whom the DSC was issued to."""
+    name = certificate.organisation or certificate.common_name
+    if certificate.country is None or not name:
+        raise CertificateError(
+            f"{path}: found a DSC without a country or organisation in its subject, expected both: "
+            "they are what a credential names as its issuer"
+        )
+    return certificate.country.upper(), name
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    import sys
-
+    place = "standard input" if str(path) == "-" else str(path)
     try:
         if str(path) == "-":
-            data = sys.stdin.buffer.read(_MAX_RECORD_BYTES + 1)
+            data = sys.stdin.buffer.read(_MAX_RECORD_BYTES + 1) if sys.stdin else b""
         else:
             with path.open("rb") as file:
                 data = file.read(_MAX_RECORD_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror}; expected a record") from error
+        raise InputError(
+            f"{place} can't be read: {error.strerror}; expected a record as JSON"
+        ) from error
     if len(data) > _MAX_RECORD_BYTES:
-        raise InputError(f"{path}: found more than {_MAX_RECORD_BYTES} bytes, expected one record")
+        raise InputError(f"{place}: found more than {_MAX_RECORD_BYTES} bytes, expected one record")
+    found = "no JSON"
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_doubles)
+        if isinstance(value, dict):
+            return value
+        found = "JSON that is no object"
+    except json.JSONDecodeError as error:
+        found = f"no JSON at line {error.lineno}, column {error.colno} ({error.msg})"
+    except UnicodeDecodeError:
+        found = "bytes that are not UTF-8"
+    except _DoubledNameError:
+        found = "a name that stands twice"
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: found no JSON object, expected one record as JSON in UTF-8")
-    return value
+        pass  # a number or a nesting out of all bounds
+    # Raised out here, so that no cause carries what the record holds.
+    raise InputError(f"{place}: found {found}, expected one record as a JSON object in UTF-8")
+
+
+class _DoubledNameError(Exception):
+    pass
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; one that names a column twice may mean either value, so it means none."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _DoubledNameError
+    return result

@@ -6,9 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
-import typer
-
 from vaxpass_sign.errors import PinError
+from vaxpass_sign.keys.uri import Pkcs11Uri, is_pkcs11_uri
 
 __all__ = ["pin_source"]
 
@@ -20,24 +19,40 @@ def pin_source(key: str, pin_env: str | None) -> Callable[[], str] | None:
     """
     if pin_env is not None:
         return lambda: _from_environment(pin_env)
-    if "pin-source=" in key:
+    if not is_pkcs11_uri(key):
+        return lambda: _from_prompt("Password of the key file: ")
+    if Pkcs11Uri.parse(key).pin_source is not None:
         return None
-    return _from_prompt
+    return lambda: _from_prompt("PIN of the token: ")
 
 
 def _from_environment(name: str) -> str:
     pin = os.environ.get(name)
     if not pin:
         raise PinError(
-            f"--pin-env: found no environment variable {name}, expected it to hold the PIN"
+            f"--pin-env: found no environment variable {name}, or an empty one; expected it to "
+            "hold the PIN"
         )
     return pin
 
 
-def _from_prompt() -> str:
-    if not sys.stdin.isatty():
+def _from_prompt(words: str) -> str:
+    import getpass
+
+    # Asked at the terminal itself, so that standard input may hold the record; without one,
+    # getpass would read standard input and show what is typed.
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
         raise PinError(
             "a PIN is needed and there is no terminal to ask at: give --pin-env NAME, or "
             "pin-source in the URI"
-        )
-    return str(typer.prompt("PIN", hide_input=True, err=True))
+        ) from None
+    try:
+        return getpass.getpass(words)
+    except EOFError:
+        raise PinError("no PIN was given; nothing was sent") from None
+    except KeyboardInterrupt:
+        # What is said next shall begin on a line of its own.
+        sys.stderr.write("\n")
+        raise

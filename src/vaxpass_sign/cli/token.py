@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
+from vaxpass_sign.cli.output import plain, print_line, tell
 from vaxpass_sign.cli.pins import pin_source
 from vaxpass_sign.errors import InputError, TokenError
+from vaxpass_sign.keys.listing import list_tokens
+from vaxpass_sign.keys.locate import known_modules
+from vaxpass_sign.keys.module import load_module
+from vaxpass_sign.keys.newkey import new_key
+from vaxpass_sign.keys.token import TokenInfo
+from vaxpass_sign.keys.uri import Pkcs11Uri
 
 __all__ = ["app"]
 
@@ -26,12 +33,13 @@ def list_command(
             show_default=False,
         ),
     ] = None,
-) -> None:
-    """Show modules, slots, tokens and what they show without a PIN."""
-    from vaxpass_sign.keys.listing import list_tokens
-    from vaxpass_sign.keys.locate import known_modules
-    from vaxpass_sign.keys.module import load_module
+) -> int:
+    """Show the tokens and what is on them.
 
+    Nobody logs in, so that private keys stay unseen; their public halves are shown.
+
+    Exit codes: 0 all could be read, 2 a module could not.
+    """
     paths = module or known_modules()
     if not paths:
         raise TokenError(
@@ -40,23 +48,34 @@ def list_command(
         )
     failed = False
     for path in paths:
-        typer.echo(typer.style(str(path), bold=True))
         try:
-            with load_module(path) as loaded:
-                for token in list_tokens(loaded):
-                    flags = ", ".join(token.flags)
-                    typer.echo(
-                        f"  slot {token.slot_id}: {token.label!r}, serial {token.serial}, "
-                        f"{token.manufacturer}, {token.model} ({flags})"
-                    )
-                    for key in token.keys:
-                        typer.echo(
-                            f"    {key.kind} {key.label!r}, id {key.id_hex}, {key.algorithm}"
-                        )
+            with load_module(path.absolute()) as loaded:
+                tokens = list_tokens(loaded)
         except TokenError as error:
             failed = True
-            typer.echo(f"vaxpass-sign: {error}", err=True)
-    raise typer.Exit(2 if failed else 0)
+            tell(error)
+            continue
+        print_line(typer.style(plain(str(path)), bold=True))
+        for token in tokens:
+            _print_token(token)
+        if not tokens:
+            print_line("  no token in any slot")
+    return 2 if failed else 0
+
+
+def _print_token(token: TokenInfo) -> None:
+    if "initialised" not in token.flags:
+        print_line(f"  slot {token.slot_id}: a token that is not initialised")
+        return
+    print_line(f"  token {token.label!r} in slot {token.slot_id}")
+    flags = ", ".join(flag for flag in token.flags if flag != "initialised")
+    made = " ".join(filter(None, (token.manufacturer, token.model)))
+    for label, value in (
+        ("made by", f"{plain(made)}, serial {plain(token.serial)}"),
+        ("state", flags or "no login needed"),
+        *((key.kind, f"{key.label!r}, {key.algorithm}, id {key.id_hex}") for key in token.keys),
+    ):
+        print_line(typer.style(f"    {label:12}", dim=True) + value)
 
 
 @app.command("new-key")
@@ -81,19 +100,22 @@ def new_key_command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="The environment variable that holds the PIN.",
+            help="The environment variable that holds the PIN. Left out: the URI's pin-source, "
+            "else a prompt.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Make a key pair on a token; the private key can never leave it."""
-    from vaxpass_sign.keys.newkey import new_key
-    from vaxpass_sign.keys.uri import Pkcs11Uri
+    """Make a key pair on a token.
 
+    Its URI goes to stdout. The private key can never leave the token.
+    """
     if rsa not in (None, 2048, 3072):
         raise InputError(f"--rsa: found {rsa}, expected 2048 or 3072")
     parsed = Pkcs11Uri.parse(uri)
     pin = pin_source(uri, pin_env)
     made = new_key(parsed, pin) if rsa is None else new_key(parsed, pin, "rsa", rsa)
-    typer.echo(str(made.uri))
-    typer.echo(f"made {made.label!r}, id {made.id_hex}; read back: {', '.join(made.checked)}")
+    # The URI alone on stdout, for KEY=$(…).
+    print_line(str(made.uri))
+    kind = "P-256" if rsa is None else f"RSA {rsa}"
+    tell(f"made the {kind} key {made.label!r}; read back: {', '.join(made.checked)}")

@@ -10,9 +10,10 @@ import typer
 
 from vaxpass_sign.check.trust import TrustStore
 from vaxpass_sign.check.verify import verify
-from vaxpass_sign.cli.inputs import read_payloads
-from vaxpass_sign.cli.show import print_json, verdict_lines, verdict_object
-from vaxpass_sign.errors import InputError, TrustError, VaxpassError
+from vaxpass_sign.cli.inputs import Unread, read_inputs
+from vaxpass_sign.cli.output import print_json, print_line, tell
+from vaxpass_sign.cli.show import verdict_lines, verdict_object
+from vaxpass_sign.errors import InputError, TrustError
 
 __all__ = ["command"]
 
@@ -21,9 +22,10 @@ def command(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PAYLOAD|FILE|PICTURE|-]...",
+            metavar="PAYLOAD|FILE|PICTURE|-",
             help="A payload, a file with one a line, a PNG or JPEG picture, or - for standard "
-            "input. Arguments show in the list of processes: prefer - or a file.",
+            "input, which is also read when nothing is given. Arguments show in the list of "
+            "processes: prefer - or a file.",
             show_default=False,
         ),
     ] = None,
@@ -54,29 +56,34 @@ def command(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-) -> None:
+) -> int:
     """Check credentials: signature, validity, key usage, schema.
 
-    Exit codes: 0 all valid, 1 one is not, 2 nothing could be decided.
+    Exit codes: 0 all valid, 1 one is not, 2 one could not be decided (and none is invalid).
     """
     moment = _moment(at)
     store = _trust(trust or [], anchor or [])
-    invalid = undecided = False
-    for payload in read_payloads(inputs or ["-"]):
-        if isinstance(payload, VaxpassError):
-            typer.echo(f"vaxpass-sign: {payload}", err=True)
-            undecided = True
+    valid = invalid = undecided = 0
+    for item in read_inputs(inputs):
+        if isinstance(item, Unread):
+            undecided += 1
+            tell(item.error)
+            if json:
+                unread = {"input": item.source, "line": None, "valid": None}
+                print_json(unread | {"error": str(item.error)})
             continue
-        verdict = verify(payload.text, store, at=moment)
-        invalid |= not verdict.valid
+        verdict = verify(item.text, store, at=moment)
         if json:
-            place = {"input": payload.source, "line": payload.line}
-            print_json(place | verdict_object(verdict))
-            continue
-        typer.echo(typer.style(payload.place, dim=True))
-        for line in verdict_lines(verdict):
-            typer.echo(line)
-    raise typer.Exit(1 if invalid else 2 if undecided else 0)
+            print_json({"input": item.source, "line": item.line} | verdict_object(verdict))
+        else:
+            if valid or invalid:
+                print_line()
+            for line in verdict_lines(verdict, item.place):
+                print_line(line)
+        valid, invalid = valid + verdict.valid, invalid + (not verdict.valid)
+    if valid + invalid + undecided > 1 and not json:
+        tell(f"{valid} valid, {invalid} not valid, {undecided} could not be read")
+    return 1 if invalid else 2 if undecided else 0
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -95,18 +102,32 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _trust(paths: list[Path], anchors: list[Path]) -> TrustStore:
-    if not paths:
-        import platformdirs
-
-        default = Path(platformdirs.user_data_dir("vaxpass-sign")) / "trust"
-        if not default.is_dir() or not any(default.iterdir()):
-            raise TrustError(
-                f"no trust: found no --trust, and the user's trust store {default} is empty; "
-                "expected DSCs: give --trust PATH, or put them there"
-            )
-        paths = [default]
-    cscas = [csca for anchor in anchors for csca in TrustStore.load(anchor)] or None
-    store = TrustStore.load(paths[0], anchors=cscas)
-    for path in paths[1:]:
+    """Every DSC of the paths, or of the user's trust store, that one of the CSCAs issued."""
+    cscas = [csca for path in anchors for csca in _cscas(path)] if anchors else None
+    first, *others = paths or [_user_store()]
+    store = TrustStore.load(first, anchors=cscas)
+    for path in others:
         store |= TrustStore.load(path, anchors=cscas)
     return store
+
+
+def _cscas(path: Path) -> TrustStore:
+    try:
+        return TrustStore.load(path)
+    except TrustError as error:
+        raise TrustError(f"--anchor: {error}") from error
+
+
+def _user_store() -> Path:
+    import platformdirs
+
+    store = Path(platformdirs.user_data_dir("vaxpass-sign")) / "trust"
+    try:
+        if any(store.iterdir()):
+            return store
+    except OSError:
+        pass  # missing, or as good as missing
+    raise TrustError(
+        f"no trust: found no --trust and nothing in your trust store {store}, expected DSCs: "
+        "give --trust PATH, or put them there"
+    )

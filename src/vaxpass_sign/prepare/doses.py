@@ -64,10 +64,12 @@ def check_columns(found: Iterable[str], also_required: Iterable[str] = ()) -> No
     missing = [name for name in (*also_required, *REQUIRED) if name not in present]
     missing += [" or ".join(names) for names in ONE_OF if present.isdisjoint(names)]
     if missing:
-        shown = ", ".join(sorted(present)[:40]) or "none"
+        # Without one known name the first line is a row, not a header, and what it holds are a
+        # person's name and birth date.
+        shown = ", ".join(sorted(present)[:40]) if present & COLUMNS else "none of a dose table's"
         raise InputError(
             f"the dose table has no column {', '.join(missing)}; found {shown}: "
-            "add it, or rename the column that holds it"
+            "add it, or rename the column that holds it; a table begins with its header"
         )
 
 

@@ -12,6 +12,7 @@ Rules that this package keeps:
 >>> from datetime import UTC, datetime
 >>> from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 >>> from vaxpass_sign.hcert.alg import Alg
+>>> from vaxpass_sign.x509 import Subject, csca_to_sign
 >>> draft = csca_to_sign(
 ...     generate_private_key(SECP256R1()).public_key(),
 ...     Subject(country="VN", organisation="Ministry of Health", common_name="CSCA"),
@@ -28,7 +29,9 @@ vaxpass_sign.errors.CertificateError: the signature does not verify with EC secp
 
 from __future__ import annotations
 
-from vaxpass_sign.x509.building import csca_to_sign, csr_to_sign, dsc_to_sign
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from vaxpass_sign.x509.certificate import (
     MAX_CERTIFICATE_BYTES,
     Certificate,
@@ -37,8 +40,11 @@ from vaxpass_sign.x509.certificate import (
     read_certificate,
 )
 from vaxpass_sign.x509.chain import check_issued_by
-from vaxpass_sign.x509.draft import Subject, ToBeSigned
 from vaxpass_sign.x509.key import PublicKey, alg_of_key, describe_key
+
+if TYPE_CHECKING:
+    from vaxpass_sign.x509.building import csca_to_sign, csr_to_sign, dsc_to_sign
+    from vaxpass_sign.x509.draft import Subject, ToBeSigned
 
 __all__ = [
     "MAX_CERTIFICATE_BYTES",
@@ -56,3 +62,23 @@ __all__ = [
     "pem",
     "read_certificate",
 ]
+
+# Verifying a credential reads certificates and builds none, and it is done by a program that
+# starts anew for each: the building half is imported when it is first used.
+_BUILDING = {
+    "Subject": "draft",
+    "ToBeSigned": "draft",
+    "csca_to_sign": "building",
+    "csr_to_sign": "building",
+    "dsc_to_sign": "building",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _BUILDING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_BUILDING[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
