@@ -18,6 +18,7 @@ test: $(STAMP) $(CWT_STAMP) softhsm
 
 test-long: $(STAMP) $(CWT_STAMP) softhsm
 	$(BIN)/python -m pytest -m long --timeout 7200
+	HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest tests/hcert tests/record tests/check tests/prepare --timeout 7200
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -2,7 +2,9 @@
 
 On a SoftHSM token made on the spot: ``Issuer.issue_columns`` against C_SignInit + C_Sign called
 through ctypes on the same key, over a hash of 32 bytes and nothing else; ES256, and PS256 with an
-RSA key of 2048 bits. With a software key: the same against cryptography's own
+RSA key of 2048 bits. ``signer_vs_bare_loop`` and ``python_pkcs11_vs_bare_loop`` leave the encoding
+out: hashing and signing alone, by the library's signer and by python-pkcs11's ``key.sign``. With a
+software key: the same against cryptography's own
 ``private_key.sign(message, ECDSA(SHA256()))`` over the very bytes that are to be signed.
 
 Each side has a fresh process of its own that stays; they sign in turn, never at the same time.
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -98,6 +101,36 @@ def library_token(uri: str, pin: str, dsc: bytes, columns: Columns) -> Side:
     return issuing(open_signer(uri, pin=pin), dsc, columns)
 
 
+def signer_alone(uri: str, pin: str, messages: list[bytes]) -> Side:
+    """The library's signer and nothing else: SHA-256 and the token, for each message."""
+    signer = open_signer(uri, pin=pin)
+
+    def run() -> float:
+        started = time.perf_counter()
+        signer.sign(messages)
+        return len(messages) / (time.perf_counter() - started)
+
+    return run
+
+
+def python_pkcs11(module: str, pin: str, label: str, messages: list[bytes]) -> Side:
+    """The same by python-pkcs11's own ``key.sign``: what docs/decisions/0002 compares with."""
+    import pkcs11
+
+    # It initialises the module for one thread only, which is what this process has.
+    session = pkcs11.lib(module).get_token(token_label=TOKEN).open(user_pin=pin)
+    key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, label=label)
+
+    def run() -> float:
+        sign, mechanism = key.sign, pkcs11.Mechanism.ECDSA
+        started = time.perf_counter()
+        for message in messages:
+            sign(sha256(message).digest(), mechanism=mechanism)
+        return len(messages) / (time.perf_counter() - started)
+
+    return run
+
+
 def library_software(pem: bytes, dsc: bytes, columns: Columns) -> Side:
     """``issue_columns`` with a software key."""
     return issuing(SoftwareSigner.from_pem(pem), dsc, columns)
@@ -123,6 +156,7 @@ def issuing(signer: Signer, dsc: bytes, columns: Columns) -> Side:
 def serve(pipe: Connection, make_side: Callable[..., Side], arguments: tuple[Any, ...]) -> None:
     """A side's process: one round for each message, until the pipe is closed."""
     run = make_side(*arguments)
+    pipe.send(0.0)  # ready
     while True:
         try:
             pipe.recv()
@@ -132,7 +166,11 @@ def serve(pipe: Connection, make_side: Callable[..., Side], arguments: tuple[Any
 
 
 def start(closing: ExitStack, make_side: Callable[..., Side], *arguments: Any) -> Side:
-    """Start a side's process; it ends with ``closing``."""
+    """Start a side's process; it ends with ``closing``.
+
+    Returns when it is ready: SoftHSM writes its token's file at a login, and a process that opens
+    the token at that moment finds none.
+    """
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=serve, args=(theirs, make_side, arguments))
     process.start()
@@ -140,14 +178,16 @@ def start(closing: ExitStack, make_side: Callable[..., Side], *arguments: Any) -
     closing.callback(process.join)
     closing.callback(ours.close)
 
-    def run() -> float:
+    def ask(question: str) -> float:
         try:
-            ours.send("round")
+            if question:
+                ours.send(question)
             return float(ours.recv())
         except (EOFError, BrokenPipeError):
             raise SystemExit(f"the process of {make_side.__name__} ended; see above") from None
 
-    return run
+    ask("")
+    return lambda: ask("round")
 
 
 # --- keys and DSCs -------------------------------------------------------------------------
@@ -247,6 +287,21 @@ def measure_token(report: Report, rounds: int, columns: Columns) -> None:
                     closing, library_token, token.uri(label), token.pin, token.dscs[label], rows
                 )
                 compare(report, rounds, name, bare, library)
+        measure_signer(report, rounds, token, columns)
+
+
+def measure_signer(report: Report, rounds: int, token: Token, columns: Columns) -> None:
+    """What signing alone costs, by the library and by python-pkcs11, against the bare loop."""
+    messages = to_be_signed(columns, Certificate.from_bytes(token.dscs["ec"]))
+    with ExitStack() as closing:
+        sides = {
+            "bare": start(closing, bare_token, token.module, token.pin, "ec", 0, len(messages)),
+            "signer": start(closing, signer_alone, token.uri("ec"), token.pin, messages),
+            "python_pkcs11": start(closing, python_pkcs11, token.module, token.pin, "ec", messages),
+        }
+        found = alternate(rounds, sides)
+    for name in ("signer", "python_pkcs11"):
+        report.ratios[f"{name}_vs_bare_loop"] = median_ratio(found[name], found["bare"])
 
 
 def measure_software(report: Report, rounds: int, columns: Columns) -> None:

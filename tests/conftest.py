@@ -6,8 +6,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tokens.softhsm import SoftHsm, find_softhsm, make_softhsm
+
+# `make test` tries the same examples each time, so that it fails for what changed and not by chance;
+# HYPOTHESIS_PROFILE=search looks for new ones, and `make test-long` does.
+settings.register_profile("seeded", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "seeded"))
 
 
 @pytest.fixture(scope="session")

@@ -59,15 +59,70 @@ def test_where_nothing_can_be_written(tmp_path: Path, place: str) -> None:
         write_file(path, b"x")
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
-    """A disk that is full in the middle of writing is an InputError, and the old file stays."""
+def test_no_room(tmp_path: Path) -> None:
+    """A file that finds no room in the middle of writing is an InputError; the old one stays."""
     path = tmp_path / "a"
     write_file(path, b"old")
-    with pytest.raises(InputError, match="No space left"), replace_file(path) as temporary:
-        with Path("/dev/full").open("wb", buffering=0) as full:
-            full.write(b"x")
-        temporary.write_bytes(b"never")
+    code = (
+        "import pathlib, resource, signal, sys\n"
+        "from vaxpass_sign.durable import write_file\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: write_file(pathlib.Path(sys.argv[1]), bytes(10_000))\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"InputError {path} can't be written: File too large")
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    """While one process writes a target, a second is refused; afterwards it may."""
+    path = tmp_path / "a"
+    with replace_file(path) as temporary:
+        temporary.write_bytes(b"first")
+        with pytest.raises(InputError, match="another program is writing it"):
+            write_file(path, b"second")
+    assert path.read_bytes() == b"first"
+    write_file(path, b"second")
+    assert path.read_bytes() == b"second"
+
+
+def test_what_a_killed_writer_left_is_taken_over(tmp_path: Path) -> None:
+    """The temporary file of a killed process is no hindrance, and is gone afterwards."""
+    path = tmp_path / "a"
+    test_killed_before_the_rename(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_prepared_link_is_not_followed(tmp_path: Path) -> None:
+    """A link that somebody put where the temporary file goes leads nowhere."""
+    (tmp_path / "victim").write_bytes(b"untouched")
+    (tmp_path / ".a.tmp").symlink_to(tmp_path / "victim")
+    with pytest.raises(InputError):
+        write_file(tmp_path / "a", b"x")
+    assert (tmp_path / "victim").read_bytes() == b"untouched"
+
+
+def test_file_and_directory_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced before the rename, and its directory after it; a new one's parent too."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    make_directory(tmp_path / "folder")
+    write_file(tmp_path / "folder" / "a", b"x")
+    assert synced == [tmp_path.name, ".a.tmp", "folder"]
 
 
 def test_directories_are_private(tmp_path: Path) -> None:

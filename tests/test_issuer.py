@@ -139,10 +139,15 @@ def test_misfits(changes: dict, words: str) -> None:
 ARGUMENTS = [
     ("country in small letters", {"country": "vn"}, "two capital letters"),
     ("country of three letters", {"country": "VNM"}, "two capital letters"),
-    ("no name", {"name": "  "}, "1 to 80"),
-    ("a name of 81 characters", {"name": "x" * 81}, "1 to 80"),
-    ("a control character", {"name": "Bộ\x01Y tế"}, "none a control"),
+    ("no name", {"name": "  "}, "1 to 80 characters"),
+    ("a name of 81 characters", {"name": "x" * 81}, "at most 80"),
+    ("a control character", {"name": "Bộ\x01Y tế"}, "control"),
     ("no validity", {"validity": timedelta(0)}, "validity"),
+    ("a lone surrogate", {"name": "a\ud800"}, "control or invisible"),
+    ("a bidi control", {"name": "a\u202eb"}, "control or invisible"),
+    ("a name that is no text", {"name": 5}, "a number"),
+    ("a validity of days as a number", {"validity": 365}, "a timedelta"),
+    ("a validity for ever", {"validity": timedelta.max}, "at most"),
     ("QR version 41", {"max_qr_version": 41}, "1 to 40"),
     ("a DSC that is no certificate", {"dsc": b"not a certificate"}, "certificate"),
 ]
@@ -196,7 +201,7 @@ def test_the_dsc_is_checked_at_each_issue() -> None:
 
 def test_a_vaccination_in_the_future_is_refused() -> None:
     """The day after tomorrow is refused; the day that it is already in the east is not."""
-    for days, good in ((0, True), (3, False)):
+    for days, good in ((0, True), (1, True), (2, False)):  # it is past midnight at UTC+14
         record = VaccinationRecord(
             surname="An", birth_date="", product="EU/1/20/1528", dose_number=1, dose_total=2,
             vaccination_date=(NOW + timedelta(days=days)).date().isoformat(),
@@ -285,14 +290,22 @@ def test_columns_refuse_rows_and_go_on() -> None:
     )  # fmt: skip
     for place in (0, 1999, 2000, 4099):
         rows[place] = late
-    issued = make_issuer().issue_columns(
-        Columns.from_records(rows, [f"URN:UVCI:01:VN:{n}#A" for n in range(4100)])
-    )
+    uvcis = [random_uvci("VN") for _ in rows]
+    issued = make_issuer().issue_columns(Columns.from_records(rows, uvcis))
     assert set(issued.refused) == {0, 1999, 2000, 4099}
     for number, text in enumerate(issued.texts):
         assert (text is None) == (number in issued.refused)
         if text is not None and number % 97 == 0:
-            assert inspect(text).payload["v"][0]["ci"] == f"URN:UVCI:01:VN:{number}#A"
+            assert inspect(text).payload["v"][0]["ci"] == uvcis[number]
+
+
+@pytest.mark.parametrize("uvci", ["no uvci at all", "x" * 1100, None, 5, "URN:UVCI:01:VN:A#A"])
+def test_columns_refuse_what_is_no_uvci(uvci: object) -> None:
+    """A row whose UVCI may not be written is refused, and the others are issued."""
+    uvcis = [random_uvci("VN"), uvci, random_uvci("VN")]
+    issued = make_issuer().issue_columns(Columns.from_records(sample_records(3), uvcis))
+    assert set(issued.refused) == {1}
+    assert [text is None for text in issued.texts] == [False, True, False]
 
 
 def test_no_rows() -> None:

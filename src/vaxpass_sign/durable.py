@@ -1,10 +1,11 @@
 """The only place that writes files which others rely on.
 
 A file is written whole or not at all, and once :func:`write_file` returns it survives a power
-cut: temp file beside the target, fsync, rename, fsync of the directory. If we stop before the
-rename, the old file (or none) is there and the temp file is litter that nobody reads; if we stop
-after it, the new file is whole. New files have mode 0600 and new directories 0700, because they
-hold personal data.
+cut: temporary file beside the target, fsync, rename, fsync of the directory. If we stop before the
+rename, the old file (or none) is there, and the temporary file is litter that nobody reads and that
+the next writer of the same target takes over; if we stop after it, the new file is whole. A target
+has one writer at a time. New files have mode 0600 and new directories 0700, because they hold
+personal data.
 
 >>> import tempfile
 >>> from pathlib import Path
@@ -16,15 +17,16 @@ b'whole'
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vaxpass_sign.errors import InputError
 
-__all__ = ["make_directory", "replace_file", "write_file"]
+__all__ = ["cannot_write", "make_directory", "replace_file", "write_file"]
 
 
 def make_directory(path: Path) -> None:
@@ -36,6 +38,8 @@ def make_directory(path: Path) -> None:
         # mkdir(parents=True) would give the parents the default mode.
         for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
             missing.mkdir(mode=0o700)
+            # A file in it survives a power cut only when the directory's own entry does.
+            _fsync_directory(missing.parent)
         path.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(
@@ -46,10 +50,14 @@ def make_directory(path: Path) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole and durable, replacing what was there.
 
-    Raises: InputError when the place can't be written (read-only, full, missing folder).
+    Raises: InputError when the place can't be written (read-only, full, missing folder), or another
+    program is writing it.
     """
     with replace_file(path) as temporary:
-        temporary.write_bytes(data)
+        try:
+            temporary.write_bytes(data)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 @contextmanager
@@ -59,31 +67,73 @@ def replace_file(path: Path) -> Iterator[Path]:
     For writers that want a path (Parquet, pictures). When the block raises, the temporary file
     is removed and ``path`` is untouched.
 
-    Raises: InputError when the place can't be written.
+    Raises: InputError when the place can't be written or another program is writing it; what the
+    block raises goes through as it is.
     """
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        # mkstemp opens with O_EXCL and mode 0600, so nobody can have prepared the name for us.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
+        descriptor = _open_alone(temporary)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
         try:
             yield temporary
-            _fsync(temporary)
-            temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        # The rename itself is only durable once the directory is.
-        _fsync(path.parent)
-    except OSError as error:
-        raise InputError(
-            f"{path} can't be written: {error.strerror or type(error).__name__}; "
-            "choose another place or make room"
-        ) from error
+        try:
+            os.fsync(descriptor)
+            temporary.replace(path)
+            # The rename itself is only durable once the directory is.
+            _fsync_directory(path.parent)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise cannot_write(path, error) from error
+    finally:
+        os.close(descriptor)
 
 
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """The error for a file that can't be written."""
+    return InputError(
+        f"{path} can't be written: {error.strerror or type(error).__name__}; "
+        "choose another place or make room"
+    )
+
+
+def _open_alone(temporary: Path) -> int:
+    """Open an empty temporary file that no other process writes; the lock goes with the descriptor.
+
+    A file that a killed process left is taken over: its lock went with that process.
+    """
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(temporary, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between our open and our lock another writer may have renamed this very file to its
+            # target; then we hold the finished file and must not touch it.
+            if _is_still(temporary, descriptor):
+                os.ftruncate(descriptor, 0)
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise OSError(errno.EBUSY, "another program is writing it") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _fsync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     finally:

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from os import PathLike
@@ -27,6 +26,7 @@ from vaxpass_sign.hcert.columns import BLOCK, ColumnEncoder, Columns
 from vaxpass_sign.hcert.qr_capacity import QR_CAPACITY
 from vaxpass_sign.hcert.signature import verify_signature
 from vaxpass_sign.keys.signer import Signer
+from vaxpass_sign.record.fields import check_text
 from vaxpass_sign.record.model import VaccinationRecord
 from vaxpass_sign.record.uvci import check_uvci, random_uvci
 from vaxpass_sign.x509 import Certificate, read_certificate
@@ -36,11 +36,13 @@ __all__ = ["IssuedColumns", "Issuer"]
 PROOF_MESSAGE = b"vaxpass_sign: this signature proves that a key and a DSC belong together. v1"
 """Begins with 'v'; a Sig_structure begins with 0x84, so this can never be a credential."""
 
+_MAX_VALIDITY = timedelta(days=100 * 366)
+
 # A signature's bytes decide how well a message deflates; this is how far two may differ.
 _DEFLATE_MARGIN = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class IssuedColumns:
     """What came of columns, row by row.
 
@@ -88,8 +90,11 @@ class Issuer:
         self.country = _country(country)
         self.name = _name(name)
         self.validity = validity
-        if validity <= timedelta(0):
-            raise InputError(f"validity: found {validity}, expected more than nothing")
+        if not isinstance(validity, timedelta) or not timedelta(0) < validity <= _MAX_VALIDITY:
+            raise InputError(
+                f"validity: found {validity!r}, expected a timedelta above 0, of at most "
+                f"{_MAX_VALIDITY.days} days"
+            )
         if not 1 <= max_qr_version <= len(QR_CAPACITY):
             raise InputError(f"max_qr_version: found {max_qr_version}, expected 1 to 40")
         self._max_qr_version = max_qr_version
@@ -155,22 +160,24 @@ class Issuer:
         texts: list[str | None] = []
         refused: dict[int, Violation] = {}
         for block in columns.blocks(BLOCK):
-            start = len(texts)
-            payloads = encoder.payloads(block)
-            bad = self._refused_rows(block, payloads, issued_at_s)
-            good = [row for row in range(len(payloads)) if row not in bad] if bad else None
-            if good is not None:
-                payloads = [payloads[row] for row in good]
+            bad = _refused_rows(block, issued_at_s)
+            rows = [row for row in range(len(block)) if row not in bad]
+            payloads = encoder.payloads(block if not bad else block.take(rows))
+            surely_small = self._surely_small
+            large = {
+                row: why
+                for row, payload in zip(rows, payloads, strict=True)
+                if len(payload) > surely_small and (why := self._too_large(payload))
+            }
+            if large:
+                payloads = [p for row, p in zip(rows, payloads, strict=True) if row not in large]
+                rows = [row for row in rows if row not in large]
             signatures = self._signer.sign(encoder.sig_structures(payloads))
-            issued = encoder.texts(payloads, signatures)
-            if good is None:
-                texts.extend(issued)
-                continue
-            block_texts: list[str | None] = [None] * len(block)
-            for row, text in zip(good, issued, strict=True):
-                block_texts[row] = text
-            texts.extend(block_texts)
-            refused.update((start + row, why) for row, why in bad.items())
+            start = len(texts)
+            texts += [None] * len(block)
+            for row, text in zip(rows, encoder.texts(payloads, signatures), strict=True):
+                texts[start + row] = text
+            refused.update((start + row, why) for row, why in (bad | large).items())
         return IssuedColumns(texts, refused, issued_at_s, expires_at_s)
 
     # --- what must hold before anything is signed ------------------------------------------
@@ -210,19 +217,6 @@ class Issuer:
             f"certificate of this key ({self._signer.alg.name}): give the DSC that was issued for "
             "it, or the key that belongs to it"
         )
-
-    def _refused_rows(
-        self, block: Columns, payloads: Sequence[bytes], issued_at_s: int
-    ) -> dict[int, Violation]:
-        refused: dict[int, Violation] = {}
-        surely_small = self._surely_small
-        latest = _latest_day(issued_at_s)
-        for row, (payload, day) in enumerate(zip(payloads, block.vaccination_date, strict=True)):
-            if day > latest:
-                refused[row] = _FUTURE
-            elif len(payload) > surely_small and (why := self._too_large(payload)):
-                refused[row] = why
-        return refused
 
     # --- the size of the QR symbol ---------------------------------------------------------
 
@@ -286,12 +280,28 @@ def _country(country: str) -> str:
 
 
 def _name(name: str) -> str:
-    name = unicodedata.normalize("NFC", name).strip()
-    if not 1 <= len(name) <= 80 or any(unicodedata.category(c) == "Cc" for c in name):
-        raise InputError(
-            f"the issuer's name: found {len(name)} characters, expected 1 to 80, none a control"
-        )
+    faults: list[Violation] = []
+    name = check_text("the issuer's name", name, faults)
+    if not name and not faults:
+        faults.append(Violation("the issuer's name", "nothing", "1 to 80 characters"))
+    if faults:
+        raise RecordError(faults)
     return name
+
+
+def _refused_rows(block: Columns, issued_at_s: int) -> dict[int, Violation]:
+    """The rows that may not be issued, whatever their size."""
+    refused: dict[int, Violation] = {}
+    latest = _latest_day(issued_at_s)
+    for row, (uvci, day) in enumerate(zip(block.uvci, block.vaccination_date, strict=True)):
+        if day > latest:
+            refused[row] = _FUTURE
+            continue
+        try:
+            check_uvci(uvci)
+        except InputError as error:
+            refused[row] = Violation("uvci", "one that may not be written", str(error))
+    return refused
 
 
 def _utc(seconds: int) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,17 @@ def test_personal_numbers_decide_the_person(tmp_path: Path) -> None:
     assert same["personal_id"] not in bad["reasons"]
 
 
+def test_a_number_is_its_facilitys(tmp_path: Path) -> None:
+    """Rows of two facilities with one record_id are two persons."""
+    rows = dose_rows(1)
+    same = {name: rows[0][name] for name in rows[0] if name != "facility_id"}
+    path = table(tmp_path / "d.csv", 2, {1: same | {"facility_id": "elsewhere"}})
+    report = sign_table(path, make_issuer(), tmp_path / "out", secret=SECRET)
+    signed = parquet.read_table(report.signed_path)
+    assert len(set(signed.column("person_key").to_pylist())) == 2
+    assert len(set(signed.column("uvci").to_pylist())) == 2
+
+
 def test_a_dose_twice(tmp_path: Path) -> None:
     """A dose that two facilities report is signed once: one UVCI never stands in the file twice."""
     rows = dose_rows(1)
@@ -202,6 +214,44 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
         sign_table(path, Breaks(make_issuer(), 2), tmp_path / "out", secret=SECRET)
     assert list((tmp_path / "out").iterdir()) == []
     assert sign_table(path, make_issuer(), tmp_path / "out", secret=SECRET).signed == 4100
+
+
+def test_what_was_issued_is_never_replaced(tmp_path: Path) -> None:
+    """A folder that holds signed credentials is refused, and they stay as they were."""
+    report = sign_table(table(tmp_path / "d.csv", 3), make_issuer(), tmp_path / "o", secret=SECRET)
+    before = report.signed_path.read_bytes()
+    with pytest.raises(InputError, match="never replaced"):
+        sign_table(table(tmp_path / "e.csv", 5), make_issuer(), tmp_path / "o", secret=SECRET)
+    assert report.signed_path.read_bytes() == before
+
+
+def test_odd_lines_are_rejects(tmp_path: Path) -> None:
+    """Lines that are no rows, and text that no file can hold, come out in the rejects."""
+    rows = [json.dumps(row, ensure_ascii=False) for row in dose_rows(3)]
+    rows[1:1] = ['{"full_name":"Nguyen \\ud800 X"}', '{"\\ud800":1}', "[1]", "no JSON"]
+    path = tmp_path / "d.jsonl"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    report = sign_table(path, make_issuer(), tmp_path / "o", secret=SECRET)
+    assert (report.signed, report.rejected) == (3, 4)
+    assert [row["rest"] for row in rejected(report.rejected_path)] == ["", "", "[1]", "no JSON"]
+
+
+def test_surplus_values_are_kept(tmp_path: Path) -> None:
+    """What a row has too much stands in the rejects."""
+    path = table(tmp_path / "d.csv", 2)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines[:2], lines[2] + ",more,and more"]), encoding="utf-8")
+    report = sign_table(path, make_issuer(), tmp_path / "o", secret=SECRET)
+    (bad,) = rejected(report.rejected_path)
+    assert bad["rest"] == "more, and more"
+
+
+def test_rejected_alone_is_no_result(tmp_path: Path) -> None:
+    """When signed.parquet can't be written in the end, the error names it and nothing was issued."""
+    (tmp_path / "o" / ".signed.parquet.tmp").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"signed\.parquet can't be written"):
+        sign_table(table(tmp_path / "d.csv", 3), make_issuer(), tmp_path / "o", secret=SECRET)
+    assert [path.name for path in (tmp_path / "o").iterdir()] == [".signed.parquet.tmp"]
 
 
 def test_a_table_of_rejects_only(tmp_path: Path) -> None:

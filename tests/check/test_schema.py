@@ -92,6 +92,7 @@ TOLERATED = [
     ("a given name alone", dcc("v") | {"nam": {"gnt": "AN"}}),
     ("1.0.0's date of the result", dcc("t") | {"t": [ENTRIES["t"] | {"dr": "2021-10-09T13:00:00Z"}]}),
     ("an offset without a colon", dcc("t") | {"t": [ENTRIES["t"] | {"sc": "2021-10-09T13:00:00+0700"}]}),
+    ("a country written out", dcc("v") | {"v": [ENTRIES["v"] | {"co": "Viet Nam"}]}),
     ("fields that we don't know", dcc("v") | {"x": 1, "v": [ENTRIES["v"] | {"y": 2}]}),
 ]  # fmt: skip
 
@@ -100,6 +101,24 @@ TOLERATED = [
 def test_tolerated(value: dict) -> None:
     """What some issuers write is read."""
     assert check_dcc(value) is None
+
+
+FAULTS = [
+    ("a week date", {"dt": "2021-W46-6"}, "v.dt"),
+    ("a date without dashes", {"dt": "20211120"}, "v.dt"),
+    ("29 February of no leap year", {"dt": "2021-02-29"}, "v.dt"),
+    ("a long country", {"co": "A" + "a" * 80}, "v.co"),
+    ("no country", {"co": ""}, "v.co"),
+    ("a long UVCI", {"ci": "A" * 81}, "v.ci"),
+]
+
+
+@pytest.mark.parametrize(("change", "place"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
+def test_faults_of_an_entry(change: dict, place: str) -> None:
+    """A fault is named by its place."""
+    fault = check_dcc(dcc("v") | {"v": [ENTRIES["v"] | change]})
+    assert fault is not None
+    assert fault.startswith(f"{place}: found ")
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -100,6 +101,20 @@ def huge(folder: Path) -> Path:
     return folder / "x.pem"
 
 
+def pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "x.pem")
+    return folder
+
+
+def nul(folder: Path) -> str:
+    return f"{folder}/a\0b"
+
+
+def named_as_a_file(folder: Path) -> Path:
+    (folder / "x.pem").mkdir()
+    return folder
+
+
 BAD = [
     ("nothing there", lambda folder: folder / "missing", "can't be read"),
     ("an empty folder", lambda folder: folder, "found no .pem"),
@@ -108,6 +123,10 @@ BAD = [
     ("a private key", private, "x.pem"),
     ("an empty file", empty, "x.pem"),
     ("too large a file", huge, "split"),
+    ("a pipe", pipe, "not a regular file"),
+    ("a folder named as a file", named_as_a_file, "a directory"),
+    ("a path with NUL", nul, "can't be read"),
+    ("an empty path", lambda folder: "", "empty path"),
 ]
 
 
@@ -121,6 +140,15 @@ def test_what_cannot_be_loaded(tmp_path: Path, make, words: str) -> None:
 def test_no_trust_at_all() -> None:
     """An empty store knows no kid."""
     assert verify(TEXT, TrustStore([]), at=AT).reason == "unknown_kid"
+
+
+def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with more files than the bound is refused before one is read."""
+    monkeypatch.setattr(trust_module, "MAX_FILES", 2)
+    for number in range(3):
+        (tmp_path / f"{number}.pem").write_bytes(b"not read")
+    with pytest.raises(TrustError, match="found 3 files, expected at most 2"):
+        TrustStore.load(tmp_path)
 
 
 def test_a_broken_link(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import base45 as other
@@ -18,7 +19,7 @@ from issuing import AT, NOW, csca, dsc, make_issuer, private_key, sign_dsc, sign
 from vaxpass_sign import VaccinationRecord, inspect, verify
 from vaxpass_sign.check import NotChecked, Reason, Step, TrustStore
 from vaxpass_sign.check.verdict import STEP_OF
-from vaxpass_sign.errors import InputError
+from vaxpass_sign.errors import CertificateError, InputError
 from vaxpass_sign.hcert import cose
 from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.hcert.faults import Fault
@@ -152,6 +153,7 @@ FORGED = [
     ("DER instead of raw", with_signature(lambda r, s: b"\x30\x44\x02\x20" + r + b"\x02\x20" + s), Reason.SIGNATURE),
     ("empty", with_signature(lambda r, s: b""), Reason.SIGNATURE),
     ("a byte longer", with_signature(lambda r, s: r + s + b"\0"), Reason.SIGNATURE),
+    ("a byte longer in the middle", with_signature(lambda r, s: r + b"\0" + s), Reason.SIGNATURE),
     # Step 8.
     ("no exp", signed({k: v for k, v in CLAIMS.items() if k != 4}), Reason.NO_EXPIRY),
     ("exp is NaN", signed(CLAIMS | {4: math.nan}), Reason.TIME_UNREADABLE),
@@ -214,6 +216,103 @@ def test_a_csca_signs_no_hcert() -> None:
     assert verdict.reason is Reason.DSC_KEY_USAGE
 
 
+def odd_certificate(key_name: str, *extensions: object, public_key: object = None) -> Certificate:
+    """A certificate as the building code would never make it, by cryptography."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509.oid import NameOID
+
+    name = x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "VN")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(public_key or private_key(key_name).public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=900))
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    signed_by = builder.sign(private_key("csca"), SHA256())
+    return Certificate.from_bytes(signed_by.public_bytes(Encoding.DER))
+
+
+def odd_dscs() -> list[tuple[str, Certificate]]:
+    from cryptography import x509
+
+    usage = dict.fromkeys(
+        ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+         "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"), False,
+    )  # fmt: skip
+    return [
+        ("a CA without key usage", odd_certificate("dsc", x509.BasicConstraints(True, None))),
+        (
+            "a CA that may sign",
+            odd_certificate(
+                "dsc",
+                x509.BasicConstraints(True, None),
+                x509.KeyUsage(**usage | {"digital_signature": True, "key_cert_sign": True}),
+            ),
+        ),
+        (
+            "no CA and no digitalSignature",
+            odd_certificate("dsc", x509.KeyUsage(**usage | {"key_agreement": True})),
+        ),
+    ]
+
+
+@pytest.mark.parametrize("certificate", [c[1] for c in odd_dscs()], ids=[c[0] for c in odd_dscs()])
+def test_certificates_that_are_no_dsc(certificate: Certificate) -> None:
+    """A CA, or a certificate that may not sign, neither issues nor verifies an HCERT."""
+    verdict = verify(signed(certificate=certificate), trust(certificate), at=AT)
+    assert verdict.reason is Reason.DSC_KEY_USAGE
+    with pytest.raises(CertificateError, match="is no DSC"):
+        make_issuer(dsc=certificate)
+
+
+def test_a_pss_salt_of_another_length() -> None:
+    """A PSS signature with a salt of 20 bytes is not PS256 (RFC 8230 §2)."""
+    from cryptography.hazmat.primitives.asymmetric import padding
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    sign1 = inspect(signed(key="rsa dsc")).sign1
+    for salt, valid in ((32, True), (20, False), (0, False)):
+        pss = padding.PSS(padding.MGF1(SHA256()), salt)
+        signature = private_key("rsa dsc").sign(sign1.sig_structure, pss, SHA256())
+        text = text_of(cose.encode_sign1(sign1.protected, sign1.payload, signature))
+        assert verify(text, trust(dsc("rsa dsc")), at=AT).valid is valid
+
+
+def test_borders_of_the_dsc() -> None:
+    """A DSC is valid at its first and at its last second, and not outside."""
+    certificate = sign_dsc(not_before=AT, not_after=AT + timedelta(days=1))
+    text = signed(CLAIMS | {6: int(AT.timestamp()) - 9}, certificate=certificate)
+    second = timedelta(seconds=1)
+    expected = {
+        certificate.not_before - second: Reason.DSC_NOT_YET_VALID,
+        certificate.not_before: Reason.VALID,
+        certificate.not_after: Reason.VALID,
+        certificate.not_after + second: Reason.DSC_EXPIRED,
+    }
+    for at, reason in expected.items():
+        assert verify(text, trust(certificate), at=at).reason is reason
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("9999-12-31T23:59:59-12:00", id="after the last year"),
+        pytest.param("0001-01-01T00:00:00+14:00", id="before the first year"),
+    ],
+)
+def test_a_time_beyond_the_calendar(at: str) -> None:
+    """A moment that UTC has no year for is an error of the caller."""
+    with pytest.raises(InputError, match="years 1 to 9999"):
+        verify(TEXT, trust(), at=datetime.fromisoformat(at))
+
+
 def test_every_reason_is_reached() -> None:
     """Each reason there is stands in a table of this file, and has a step."""
     reached = {f[2] for f in FORGED} | {c[3] for c in dsc_cases()} | {Reason.DSC_KEY_USAGE}
@@ -228,11 +327,12 @@ def test_high_and_low_s_are_both_fine() -> None:
     assert verify(text, trust(), at=AT)
 
 
-def test_kids_collide() -> None:
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_kids_collide(order: tuple[int, ...]) -> None:
     """Of several DSCs with the kid, the one whose key made the signature is found."""
-    store = trust(dsc())
-    for name in ("another", "rsa dsc"):
-        store._by_kid = {dsc().kid: (dsc(name), *store._by_kid[dsc().kid])}
+    same_kid = [replace(dsc(name), kid=dsc().kid) for name in ("dsc", "another", "rsa dsc")]
+    store = TrustStore([same_kid[place] for place in order])
+    assert len(store) == 3
     verdict = verify(TEXT, store, at=AT)
     assert verdict.valid
     assert verdict.dsc == dsc()
@@ -248,23 +348,7 @@ def test_kids_collide() -> None:
 )
 def test_keys_that_no_hcert_may_have(public_key) -> None:
     """A DSC whose key fits neither algorithm signs nothing, whatever the header says."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.serialization import Encoding
-    from cryptography.x509.oid import NameOID
-
-    name = x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "VN")])
-    odd = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(public_key)
-        .serial_number(1)
-        .not_valid_before(NOW - timedelta(days=1))
-        .not_valid_after(NOW + timedelta(days=900))
-        .sign(private_key("csca"), SHA256())
-    )
-    certificate = Certificate.from_bytes(odd.public_bytes(Encoding.DER))
+    certificate = odd_certificate("dsc", public_key=public_key)
     verdict = verify(signed(certificate=certificate), trust(certificate), at=AT)
     assert verdict.reason is Reason.ALG_MISMATCH
 

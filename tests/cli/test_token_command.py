@@ -96,7 +96,7 @@ def test_new_key_asks_for_the_pin(terminal, softhsm) -> None:
 
 
 BAD_NEW_KEYS: dict[str, tuple[str, tuple[object, ...], str]] = {
-    "wrong PIN": ("object=x", ("--pin-env", "BAD_PIN"), "sent once"),
+    "wrong PIN": ("object=x", ("--pin-env", "BAD_PIN"), "refused"),
     "label in use": ("object=ec", (), "that label or id already"),
     "no label": ("", (), "object=LABEL"),
     "no token": ("token=none;object=x", (), "no token in"),

@@ -46,6 +46,15 @@ HOSTILE = [
     ("tag 0 of a number", b"\xc0\x01", Fault.CBOR_TAG),
     ("a key twice", b"\xa2\x01\x01\x01\x02", Fault.CBOR_DUPLICATE_KEY),
     ("1 and 1.0 as keys", b"\xa2\x01\x01\xf9\x3c\x00\x02", Fault.CBOR_DUPLICATE_KEY),
+    ("true as a key", b"\xa1\xf5\x01", Fault.CBOR),
+    ("1.0 as a key", b"\xa1\xf9\x3c\x00\x02", Fault.CBOR),
+    ("an array as a key", b"\xa1\x80\x01", Fault.CBOR),
+    ("3,000 elements in a key", b"\xa1\x99\x0b\xb8" + b"\x01" * 3000 + b"\x01", Fault.CBOR),
+    (
+        "1,100 keys and values",
+        b"\xb9\x04\x4c" + b"".join(b"\x19" + n.to_bytes(2) + b"\x01" for n in range(256, 1356)),
+        Fault.CBOR_TOO_MANY,
+    ),
     ("a key twice further in", b"\xa1\x01\xa2\x61a\x01\x61a\x02", Fault.CBOR_DUPLICATE_KEY),
 ]
 

@@ -63,6 +63,16 @@ def test_an_unprotected_header_survives() -> None:
     assert codec.decode(text).kid == dsc().kid
 
 
+def test_headers_that_pycose_refuses() -> None:
+    """A message that decodes here but that pycose can't hold is an HcertError too."""
+    sign1 = codec.decode(make_issuer().issue(_record())).sign1
+    protected = b"\xa1\x01\x39\x03\xe6"  # {1: -999}
+    text = framing.frame(cose.encode_sign1(protected, sign1.payload, sign1.signature), 0)
+    assert codec.decode(text).alg == -999
+    with pytest.raises(HcertError, match="pycose"):
+        to_sign1message(text)
+
+
 def test_unsigned_is_refused() -> None:
     """A message without a signature is no HCERT."""
     with pytest.raises(HcertError):

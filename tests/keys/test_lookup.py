@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from urllib.parse import quote
 
 import pytest
@@ -223,14 +224,36 @@ def test_refuses_a_module(path: str, error: type[VaxpassError], words: list[str]
 def test_a_wrong_pin_is_sent_once(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     """One open sends a wrong PIN exactly once; the right PIN works straight afterwards."""
     attempts = _attempts(monkeypatch)
-    with pytest.raises(PinError):
-        open_signer(softhsm.uri("ec"), WRONG)
+    with pytest.raises(PinError, match="refused"):
+        open_signer(softhsm.uri("ec"), "another-wrong-pin")
     assert attempts == [0xA0]
     with load_module(softhsm.module) as module:
         token = next(t for t in read_tokens(module) if t.label == softhsm.token)
         assert token.flags & TokenFlag.USER_PIN_COUNT_LOW
     with open_signer(softhsm.uri("ec"), softhsm.pin) as signer:
         assert len(signer.sign([b"a"])[0]) == 64
+    assert attempts == [0xA0, 0]
+
+
+def test_threads_send_a_wrong_pin_once(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads open the token with one wrong PIN, it is sent once, and never again."""
+    attempts = _attempts(monkeypatch)
+    refusals: list[str] = []
+
+    def work() -> None:
+        with pytest.raises(PinError) as caught:
+            open_signer(softhsm.uri("ec"), "a-third-wrong-pin")
+        refusals.append(str(caught.value))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    work()
+    assert attempts == [0xA0]
+    assert sum("is not sent again" in text for text in refusals) == 6
+    open_signer(softhsm.uri("ec"), softhsm.pin).close()
     assert attempts == [0xA0, 0]
 
 

@@ -67,7 +67,11 @@ def test_leading_zeros_and_quotes(tmp_path: Path) -> None:
 BAD_ROWS = [
     ("too many values", "a.csv", b"x,y\n1,2\n1,2,3\n5,6\n", 3, "3 values"),
     ("too few values", "a.csv", b"x,y\n1,2\n1\n5,6\n", 3, "1 values"),
-    ("not UTF-8", "a.csv", b"x,y\n1,2\nNguy\xea,2\n5,6\n", 3, "not UTF-8"),
+    ("not UTF-8", "a.csv", b"x,y\n1,2\nNguy\xea,2\n5,6\n", 3, "not Unicode text"),
+    ("a stray quote", "a.csv", b'x,y\n1,2\n"a" b,2\n5,6\n', 3, "a quote in the wrong place"),
+    ("a huge value", "a.csv", b"x,y\n1,2\n" + b"a" * 200_000 + b",2\n5,6\n", 3, "a quote in"),
+    ("a lone surrogate", "a.jsonl", b'{"x":1}\n{"x":"\\ud800"}\n{"x":2}\n', 2, "not Unicode text"),
+    ("a surrogate as a name", "a.jsonl", b'{"x":1}\n{"\\ud800":1}\n{"x":2}\n', 2, "column's name"),
     ("no JSON", "a.jsonl", b'{"x":1}\n{"x":\n{"x":2}\n', 2, "no JSON object"),
     ("a JSON list", "a.jsonl", b'{"x":1}\n[1]\n{"x":2}\n', 2, "no JSON object"),
     ("JSON 100,000 deep", "a.jsonl", b'{"x":1}\n' + b"[" * 100_000 + b'\n{"x":2}\n', 2, "no JSON"),
@@ -112,7 +116,7 @@ def test_a_bad_file_is_an_error(tmp_path: Path, name: str, data: bytes | None, w
         DoseTable(path)
 
 
-@pytest.mark.parametrize("data", [b'x,y\n"1,2\n3,4\n', b'x,y\n"1"2,3\n'])
+@pytest.mark.parametrize("data", [b'x,y\n"1,2\n3,4\n', b'x,y\n1,2\n"3,4\n' + b"5,6\n" * 99])
 def test_a_broken_quote_is_an_error_with_its_line(tmp_path: Path, data: bytes) -> None:
     """A quote that never ends can't be told from a value: the file is refused, with the line."""
     path = tmp_path / "a.csv"

@@ -249,20 +249,40 @@ BAD_VALUES = {
         "vaccination_date",
         "a date before birth_date",
     ),
-    "product unknown": ({"product": "Nanocovax"}, "product", "'Nanocovax'"),
+    "product unknown": ({"product": "Nanocovax"}, "product", "9 characters that are no such code"),
     "product empty": ({"product": ""}, "product", "nothing"),
     "product null": ({"product": None}, "product", "nothing (null)"),
     "product a list": ({"product": ["EU/1/20/1528"]}, "product", "a list"),
-    "a personal number as product": ({"product": "019190000001"}, "product", "12 digits"),
-    "a name as product": ({"product": "Nguyễn Thị"}, "product", "a text that is no code"),
-    "a long code": ({"product": "A" * 41}, "product", "a text that is no code"),
-    "code with a line end": ({"product": "Abdala\n"}, "product", "a text that is no code"),
-    "vaccine unknown": ({"vaccine": "mRNA"}, "vaccine", "'mRNA'"),
+    "a personal number as product": (
+        {"product": "019190000001"},
+        "product",
+        "12 digits that are no such code",
+    ),
+    "a name as product": (
+        {"product": "Nguyễn Thị"},
+        "product",
+        "10 characters that are no such code",
+    ),
+    "a long code": ({"product": "A" * 41}, "product", "41 characters that are no such code"),
+    "code with a line end": (
+        {"product": "Abdala\n"},
+        "product",
+        "7 characters that are no such code",
+    ),
+    "vaccine unknown": ({"vaccine": "mRNA"}, "vaccine", "4 characters that are no such code"),
     "vaccine null": ({"vaccine": None}, "vaccine", "nothing (null)"),
-    "manufacturer unknown": ({"manufacturer": "ORG-1"}, "manufacturer", "'ORG-1'"),
+    "manufacturer unknown": (
+        {"manufacturer": "ORG-1"},
+        "manufacturer",
+        "5 characters that are no such code",
+    ),
     "disease empty": ({"disease": ""}, "disease", "nothing"),
-    "country of three letters": ({"country": "VNM"}, "country", "'VNM'"),
-    "country in lower case": ({"country": "vn"}, "country", "'vn'"),
+    "country of three letters": (
+        {"country": "VNM"},
+        "country",
+        "3 characters that are no such code",
+    ),
+    "country in lower case": ({"country": "vn"}, "country", "2 characters that are no such code"),
     "issuer of 81": ({"issuer": "a" * 81}, "issuer", "81 characters"),
     "issuer with a line end": (
         {"issuer": "Bộ\nY tế"},
@@ -302,7 +322,7 @@ def test_all_violations_at_once() -> None:
 
 def test_one_violation_for_an_unknown_product() -> None:
     """An unknown product doesn't bring complaints about what it would have brought along."""
-    assert violations(product="X1") == [("product", "'X1'")]
+    assert violations(product="X1") == [("product", "2 characters that are no such code")]
 
 
 def test_extended_value_sets() -> None:

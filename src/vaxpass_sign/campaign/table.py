@@ -1,10 +1,12 @@
 """Sign a dose table in one go: one row, one credential.
 
 Every row ends in exactly one of two files: ``signed.parquet``, or ``rejected.csv`` with all its
-columns as they came and the reasons. Both appear whole when everything is done; if we stop before,
-neither does, nothing was issued, and the same call starts again. A row's UVCI is derived from its
-person, product and date with the secret (:func:`vaxpass_sign.record.uvci.derive_uvci`), so that
-signing a table again gives each credential the same UVCI and never a second identity.
+columns as they came and the reasons. Both are complete before either appears; ``signed.parquet``
+appears last, and that is the commit point: without it nothing was issued, and the same call starts
+again. What was issued is never replaced: a folder with a ``signed.parquet`` is refused. A row's
+UVCI is derived from its person, product and date with the secret
+(:func:`vaxpass_sign.record.uvci.derive_uvci`), so that signing a table again gives each credential
+the same UVCI and never a second identity.
 
 Rows are not merged by person: a table that has one row for a person's every dose gives one
 credential for each. A dose that stands in the table twice (the same person, product and date) would
@@ -16,14 +18,14 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from vaxpass_sign.durable import make_directory, replace_file
+from vaxpass_sign.durable import cannot_write, make_directory, replace_file
 from vaxpass_sign.errors import InputError, MissingExtraError, RecordError, Violation
 from vaxpass_sign.hcert.columns import BLOCK, Columns
 from vaxpass_sign.issuer import Issuer
@@ -89,11 +91,21 @@ def sign_table(  # noqa: PLR0913 (each is a part of one job)
     folder = Path(directory)
     make_directory(folder)
     signed_path, rejected_path = folder / "signed.parquet", folder / "rejected.csv"
+    if signed_path.exists():
+        raise InputError(
+            f"{signed_path} is there: what was issued is never replaced; give another folder"
+        )
     done = signed = 0
-    with ExitStack() as files:
-        write_signed = _open_signed(files, signed_path)
+    # The files leave their contexts in the reverse order: both writers are closed, then
+    # rejected.csv appears, then signed.parquet.
+    with (
+        replace_file(signed_path) as signed_file,
+        replace_file(rejected_path) as rejected_file,
+        ExitStack() as writers,
+    ):
+        write_signed = _open_signed(writers, signed_path, signed_file)
         started = time.perf_counter()  # after the first import of pyarrow, which is no work
-        write_rejected = _open_rejected(files, rejected_path, doses.columns)
+        write_rejected = _open_rejected(writers, rejected_path, rejected_file, doses.columns)
         value_sets = value_sets or ValueSets.default()
         seen: set[tuple[str, str] | str] = set()
         rows = iter(doses)
@@ -198,7 +210,9 @@ def _sign_block(
     return n
 
 
-def _open_signed(files: ExitStack, path: Path) -> Callable[[dict[str, list[Any]]], None]:
+def _open_signed(
+    writers: ExitStack, path: Path, temporary: Path
+) -> Callable[[dict[str, list[Any]]], None]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -216,34 +230,56 @@ def _open_signed(files: ExitStack, path: Path) -> Callable[[dict[str, list[Any]]
         "expires_at": pa.int64(),
     }
     schema = pa.schema(list(types.items()))
-    temporary = files.enter_context(replace_file(path))
+    writers.enter_context(_blaming(path))
     # Signed texts are as random as their signatures; compressing them costs time and saves little.
-    writer = files.enter_context(parquet.ParquetWriter(temporary, schema, compression="none"))
+    writer = writers.enter_context(parquet.ParquetWriter(temporary, schema, compression="none"))
 
     def write(columns: dict[str, list[Any]]) -> None:
-        writer.write_table(pa.table(columns, schema=schema))
+        with _blaming(path):
+            writer.write_table(pa.table(columns, schema=schema))
 
     return write
 
 
 def _open_rejected(
-    files: ExitStack, path: Path, columns: list[str]
+    writers: ExitStack, path: Path, temporary: Path, columns: list[str]
 ) -> Callable[[Row, tuple[Violation, ...]], None]:
-    temporary = files.enter_context(replace_file(path))
+    writers.enter_context(_blaming(path))
     # A byte that was no UTF-8 goes out as it came in.
-    file = files.enter_context(
+    file = writers.enter_context(
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="")
     )
     writer = csv.writer(file)
     # Rejects that were mended come back as a table: their row numbers and reasons are replaced.
-    columns = [name for name in columns if name not in ("row", "reasons")]
-    writer.writerow(["row", "reasons", *columns])
+    columns = [name for name in columns if name not in ("row", "reasons", "rest")]
+    writer.writerow(["row", "reasons", *map(_writable, columns), "rest"])
 
     def write(row: Row, violations: tuple[Violation, ...]) -> None:
-        reasons = "; ".join(map(str, violations))
-        writer.writerow([row.number, reasons, *(row.values.get(name, "") for name in columns)])
+        values = [row.values.get(name) for name in columns]
+        line = ["; ".join(map(str, violations)), *values, row.rest]
+        with _blaming(path):
+            writer.writerow([row.number, *map(_writable, line)])
 
     return write
+
+
+def _writable(value: object) -> str:
+    """A value as text that can be written: a lone surrogate of JSON's becomes its escape."""
+    text = "" if value is None else str(value)
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Names the file that could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def read_signed(path: str | PathLike[str]) -> Iterator[list[str]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vaxpass_sign.errors import CertificateError, TrustError
+from vaxpass_sign.files import read_bounded
 from vaxpass_sign.x509 import Certificate, check_issued_by, load_certificates
 
 __all__ = ["MAX_FILES", "MAX_FILE_BYTES", "TrustStore"]
@@ -36,7 +37,7 @@ Source = str | PathLike[str]
 
 
 class TrustStore:
-    """DSCs by kid. ``anchored`` tells whether each DSC's CSCA was checked."""
+    """DSCs by kid."""
 
     def __init__(self, dscs: Iterable[Certificate], *, anchored: bool = False) -> None:
         by_kid: dict[bytes, dict[bytes, Certificate]] = {}
@@ -45,7 +46,12 @@ class TrustStore:
         self._by_kid: Mapping[bytes, tuple[Certificate, ...]] = MappingProxyType(
             {kid: tuple(found.values()) for kid, found in by_kid.items()}
         )
-        self.anchored = anchored
+        self._anchored = anchored
+
+    @property
+    def anchored(self) -> bool:
+        """Whether each DSC was issued by an anchor."""
+        return self._anchored
 
     @classmethod
     def load(
@@ -60,6 +66,8 @@ class TrustStore:
         Raises: TrustError when there is nothing to load, a file can't be read or isn't a
         certificate, or no DSC was issued by an anchor.
         """
+        if not str(source):
+            raise TrustError("found an empty path, expected a folder or file of DSCs: name one")
         dscs = list(_read(Path(source), "DSC"))
         if anchors is None:
             return cls(dscs)
@@ -110,14 +118,17 @@ def _issued_by_any(dsc: Certificate, cscas: list[Certificate]) -> bool:
 def _read(source: Path, what: str) -> Iterator[Certificate]:
     """Every certificate of a file or of a folder's files, in the order of their names."""
     try:
-        if not source.is_dir():
-            yield from _read_file(source)
-            return
-        paths = sorted(p for p in source.iterdir() if p.suffix.lower() in _SUFFIXES)
-    except OSError as error:
+        is_folder = source.is_dir()
+        found = source.iterdir() if is_folder else iter(())
+        paths = sorted(path for path in found if path.suffix.lower() in _SUFFIXES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise TrustError(
-            f"{source} can't be read: {error.strerror}; give a folder or file of {what}s"
+            f"{source!s} can't be read: {reason}; give a folder or file of {what}s"
         ) from error
+    if not is_folder:
+        yield from _read_file(source)
+        return
     if not paths:
         raise TrustError(
             f"{source}: found no .pem, .crt, .cer or .der file, expected at least one {what}: "
@@ -131,11 +142,11 @@ def _read(source: Path, what: str) -> Iterator[Certificate]:
 
 def _read_file(path: Path) -> list[Certificate]:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
+        data = read_bounded(path, MAX_FILE_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise TrustError(
-            f"{path} can't be read: {error.strerror}; give a file of certificates in PEM or DER"
+            f"{path} can't be read: {reason}; give a file of certificates in PEM or DER"
         ) from error
     if len(data) > MAX_FILE_BYTES:
         raise TrustError(f"{path}: found more than {MAX_FILE_BYTES} bytes: split the file")

@@ -59,6 +59,11 @@ def verify(text: str, trust: TrustStore, at: datetime | None = None) -> Verdict:
         at = datetime.now(UTC)
     elif at.utcoffset() is None:
         raise InputError("at: found a datetime without a UTC offset, expected an aware one")
+    else:
+        try:
+            at = at.astimezone(UTC)
+        except OverflowError:
+            raise InputError("at: found a moment outside the years 1 to 9999 in UTC") from None
     hcert: Hcert | None = None
     dsc: Certificate | None = None
     try:

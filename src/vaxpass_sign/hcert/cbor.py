@@ -37,6 +37,10 @@ MAX_ELEMENTS = 2048
 """Elements (map keys included) that are read; the largest published payload has under 100."""
 
 
+_KEY_TYPES = frozenset({int, str, bytes})
+"""true would count as 1 and 1.0 as 1; and a container as a key could hide its elements."""
+
+
 class _RefusedTagError(ValueError):
     def __init__(self, tag: int) -> None:
         self.tag = tag
@@ -91,7 +95,8 @@ def decode(data: bytes) -> Any:
     try:
         value = decoder.decode()
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise _as_fault(error) from error
+        # Without its cause: cbor2's messages repeat keys and text of the payload.
+        raise _as_fault(error) from None
     rest = len(data) - stream.tell()
     if rest:
         raise HcertError(
@@ -134,6 +139,10 @@ def _count(value: Any) -> None:
         item = waiting.pop()
         seen += 1
         if isinstance(item, dict):
+            if not all(type(key) in _KEY_TYPES for key in item):
+                raise HcertError(
+                    Fault.CBOR, "found a map key that is no integer, text or bytes: do not trust it"
+                )
             seen += len(item)
             waiting.extend(item.values())
         elif isinstance(item, (list, tuple)):

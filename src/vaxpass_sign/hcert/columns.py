@@ -35,7 +35,7 @@ BLOCK = 2000
 """Records that go through the stages together; what a block needs fits a level-2 cache."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Columns:
     """Records as columns: sequences of equal length n, each value as :class:`VaccinationRecord`
     holds it (so NFC, checked, defaults filled in), and the UVCI of each.
@@ -65,6 +65,9 @@ class Columns:
     def __len__(self) -> int:
         return len(self.uvci)
 
+    def __repr__(self) -> str:
+        return f"Columns({len(self)} rows)"
+
     @classmethod
     def from_records(cls, records: Sequence[VaccinationRecord], uvcis: Sequence[str]) -> Columns:
         """The columns of records; ``uvcis`` has one UVCI for each record."""
@@ -74,6 +77,11 @@ class Columns:
     def __getitem__(self, rows: slice) -> Columns:
         """Some of the rows."""
         return Columns(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def take(self, rows: Sequence[int]) -> Columns:
+        """The rows with these numbers, in this order."""
+        columns = (getattr(self, field.name) for field in fields(self))
+        return Columns(*([column[row] for row in rows] for column in columns))
 
     def blocks(self, size: int = BLOCK) -> Iterator[Columns]:
         """The rows, ``size`` at a time, in order."""

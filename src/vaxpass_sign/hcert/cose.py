@@ -13,7 +13,7 @@ b'\\x84jSignature1'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -50,8 +50,8 @@ class Sign1:
     """
 
     protected: bytes
-    payload: bytes
-    signature: bytes
+    payload: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
     alg: int | None
     kid: bytes | None
     kid_protected: bool

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaxpass_sign.errors import MissingExtraError
+from vaxpass_sign.errors import HcertError, MissingExtraError
 from vaxpass_sign.hcert import cose, framing
+from vaxpass_sign.hcert.faults import Fault
 
 if TYPE_CHECKING:
     from pycose.messages.sign1message import Sign1Message
@@ -26,13 +27,19 @@ def to_sign1message(text: str) -> Sign1Message:
     Raises: HcertError for a text that is no HCERT; MissingExtraError without pycose.
     """
     try:
+        from pycose.exceptions import CoseException
         from pycose.messages.sign1message import Sign1Message
     except ImportError as error:
         raise MissingExtraError("pycose messages", "interop") from error
     message = framing.unframe(text)
     cose.parse(message)
     parts = list(cose.parse_parts(message))
-    return Sign1Message.from_cose_obj(parts, allow_unknown_attributes=True)
+    try:
+        return Sign1Message.from_cose_obj(parts, allow_unknown_attributes=True)
+    except (CoseException, ValueError, TypeError) as error:
+        raise HcertError(
+            Fault.COSE, f"found headers that pycose can't hold ({type(error).__name__})"
+        ) from error
 
 
 def from_sign1message(message: Sign1Message) -> str:

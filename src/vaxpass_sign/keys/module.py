@@ -30,8 +30,8 @@ from pkcs11._pkcs11 import lib
 from pkcs11.exceptions import PKCS11Error
 
 from vaxpass_sign.errors import ModuleError, TokenError
+from vaxpass_sign.files import open_regular
 from vaxpass_sign.keys.cryptoki import Functions, Rv, rv_name
-from vaxpass_sign.keys.files import open_regular
 
 __all__ = ["Module", "load_module"]
 
@@ -58,7 +58,7 @@ class Module:
         self._pid = os.getpid()
         self._users = 0
         self.login_lock = RLock()
-        """Held around a login, so that threads that open the same token send one PIN."""
+        """Held around a login, so that threads that open the same token log in one by one."""
         self.functions = _load_functions(path)
         rv = self.functions.initialize(parameters)
         self._ours = rv != Rv.CRYPTOKI_ALREADY_INITIALIZED

@@ -17,15 +17,17 @@ b'1234'
 
 from __future__ import annotations
 
+import hmac
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, overload
 from urllib.parse import unquote, urlsplit
 
 from vaxpass_sign.errors import InputError, PinError
-from vaxpass_sign.keys.files import read_secret_file
+from vaxpass_sign.files import read_secret_file
 
-__all__ = ["Hidden", "hidden", "pin_file", "read_pin"]
+__all__ = ["Hidden", "RefusedPins", "hidden", "pin_file", "read_pin"]
 
 _MAX_PIN_FILE: Final = 1024
 
@@ -74,6 +76,28 @@ def read_pin(secret: Hidden) -> bytes:
     if not data:
         raise PinError("the PIN is empty; nothing was sent: give the token's user PIN")
     return data
+
+
+class RefusedPins:
+    """PINs that a token has refused, so that none is sent to it twice.
+
+    What is kept does not tell the PIN: an HMAC under a key of this process.
+    """
+
+    def __init__(self) -> None:
+        self._key = os.urandom(32)
+        self._refused: set[bytes] = set()
+
+    def add(self, serial: bytes, pin: bytes) -> None:
+        """Remember that the token with this serial number refused a PIN."""
+        self._refused.add(self._mark(serial, pin))
+
+    def has(self, serial: bytes, pin: bytes) -> bool:
+        """Whether it refused this very PIN before."""
+        return self._mark(serial, pin) in self._refused
+
+    def _mark(self, serial: bytes, pin: bytes) -> bytes:
+        return hmac.digest(self._key, serial + b"\0" + pin, "sha256")
 
 
 def pin_file(source: str) -> Hidden:

@@ -3,7 +3,8 @@
 Rules that this module keeps:
 
 * One attempt. The PIN is sent once, and not at all when the token says that it is locked or
-  that a wrong one would lock it. Nothing here ever sends a PIN a second time by itself.
+  that a wrong one would lock it. A PIN that a token has refused is never sent to it again by this
+  process, whichever thread asks.
 * Login is the application's, not the session's (PKCS#11 v2.40 §5.6): when this process is logged
   in on the token already, no PIN is sent.
 * Nobody logs out. Closing one session leaves the others of this process as they are; the token
@@ -35,13 +36,15 @@ from vaxpass_sign.errors import PinError, TokenError
 from vaxpass_sign.keys.cryptoki import Rv
 from vaxpass_sign.keys.locate import find_module
 from vaxpass_sign.keys.module import Module, load_module
-from vaxpass_sign.keys.pin import Hidden, hidden, pin_file, read_pin
+from vaxpass_sign.keys.pin import Hidden, RefusedPins, hidden, pin_file, read_pin
 from vaxpass_sign.keys.token import describe_token, fault, find_token, token_calls
 from vaxpass_sign.keys.uri import Pkcs11Uri
 
 __all__ = ["TokenSession", "attribute_mapper", "open_session"]
 
 _log: Final = logging.getLogger(__name__)
+_refused_pins: Final = RefusedPins()
+_WRONG_PIN: Final = (Rv.PIN_INCORRECT, Rv.PIN_INVALID, Rv.PIN_LEN_RANGE)
 _UNLOCK: Final = (
     "a locked PIN is set anew by the security officer with the SO PIN"
     " (pkcs11-tool --module MODULE --login --login-type so --init-pin)"
@@ -160,7 +163,15 @@ def _log_in(module: Module, token: Token, session: Session, secret: Hidden | Non
             return False
         _check_pin_can_be_sent(flags, where)
         pin = None if secret is None else read_pin(secret)
+        if pin is not None and _refused_pins.has(token.serial, pin):
+            del pin
+            raise PinError(
+                f"this PIN was refused for {where} before and is not sent again: check it;"
+                f" {_UNLOCK}"
+            )
         rv = module.functions.login(session.handle, pin)  # type: ignore[attr-defined]
+        if rv in _WRONG_PIN and pin is not None:
+            _refused_pins.add(token.serial, pin)
         # Gone before anything is raised, so that no traceback shows it.
         del pin
         if rv in (Rv.OK, Rv.USER_ALREADY_LOGGED_IN):
@@ -186,7 +197,7 @@ def _check_pin_can_be_sent(flags: TokenFlag, where: str) -> None:
 
 def _refused(rv: int, where: str, token: Token) -> TokenError:
     """The error for a login that failed; the PIN was sent once."""
-    if rv in (Rv.PIN_INCORRECT, Rv.PIN_INVALID, Rv.PIN_LEN_RANGE):
+    if rv in _WRONG_PIN:
         return PinError(
             f"the PIN was refused for {where}; it was sent once and will not be sent again"
             f"{_tries_left(token)}: check it, then try once more; {_UNLOCK}"

@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from vaxpass_sign.errors import InputError, PinError, TokenError
+from vaxpass_sign.files import read_secret_file
 from vaxpass_sign.hcert.alg import Alg
-from vaxpass_sign.keys.files import read_secret_file
 from vaxpass_sign.keys.pin import Hidden, hidden, read_pin
 from vaxpass_sign.keys.signer import PublicKey, Signer
 from vaxpass_sign.keys.suited import alg_of_curve, alg_of_modulus, unsuited
@@ -77,7 +77,10 @@ class SoftwareSigner(Signer):
             data, name = pem, "the PEM data"
         else:
             data, name = _read(Path(pem)), f"key file {str(pem)!r}"
-        key = _load(data, secret, name)
+        try:
+            key = _load(data, secret, name)
+        finally:
+            del data, pem  # a traceback's frames must not hold a private key
         if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
             raise unsuited(f"of type {type(key).__name__.removesuffix('PrivateKey')}", name)
         return cls(key, name)

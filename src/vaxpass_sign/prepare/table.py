@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -35,8 +35,10 @@ class Row:
     """One row: its number, its values by column name, and the fault when it is no row."""
 
     number: int
-    values: dict[str, Any]
+    values: dict[str, Any] = field(repr=False)
     fault: Violation | None = None
+    rest: str = field(default="", repr=False)
+    """What has no column: surplus values, or a line that is no object."""
 
 
 class DoseTable:
@@ -81,7 +83,13 @@ class DoseTable:
             first = [row.values for row in islice(self, _LINES_FOR_COLUMNS)]
             return list(dict.fromkeys(name for values in first for name in values))
         with self._open_text() as lines:
-            header = next(csv.reader(lines, delimiter=self._delimiter()), [])
+            try:
+                header = next(csv.reader(lines, delimiter=self._delimiter(), strict=True), [])
+            except csv.Error as error:
+                raise InputError(
+                    f"{self.path}: found a header that breaks off ({error}), expected CSV with a "
+                    "header (RFC 4180)"
+                ) from None
         columns = [name.strip() for name in header]
         if len(set(columns)) < len(columns) or not 0 < len(columns) <= _MAX_COLUMNS:
             raise InputError(
@@ -103,23 +111,36 @@ class DoseTable:
 
     def _csv(self) -> Iterator[Row]:
         with self._open_text() as lines:
-            reader = csv.reader(lines, delimiter=self._delimiter(), strict=True)
-            try:
-                next(reader, None)
-                for values in reader:
-                    if values:
-                        yield self._csv_row(reader.line_num, values)
-            except csv.Error as error:
-                raise InputError(
-                    f"{self.path}, line {reader.line_num}: found a row that breaks off ({error}), "
-                    "expected CSV (RFC 4180): mend its quotes"
-                ) from None
+            kept = _Kept(lines)
+            reader = csv.reader(kept, delimiter=self._delimiter(), strict=True)
+            next(reader, None)
+            while True:
+                before = reader.line_num
+                try:
+                    values = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    # A quote in the wrong place spoils its own line and the next one begins anew;
+                    # a quote that is never closed has swallowed lines, and rows would be lost.
+                    if reader.line_num - before != 1:
+                        raise InputError(
+                            f"{self.path}, line {before + 1}: found a row that breaks off "
+                            f"({error}), expected CSV (RFC 4180): mend its quotes"
+                        ) from None
+                    fault = Violation("row", "a quote in the wrong place", "CSV (RFC 4180)")
+                    yield Row(reader.line_num, {}, fault, kept.line)
+                    continue
+                if values:
+                    yield self._csv_row(reader.line_num, values)
 
     def _csv_row(self, number: int, values: list[str]) -> Row:
         row = dict(zip(self.columns, values, strict=False))
         if len(values) != len(self.columns):
-            expected = f"{len(self.columns)}, as in the header"
-            return Row(number, row, Violation("row", f"{len(values)} values", expected))
+            fault = Violation(
+                "row", f"{len(values)} values", f"{len(self.columns)}, as in the header"
+            )
+            return Row(number, row, fault, ", ".join(values[len(self.columns) :]))
         return _checked(number, row)
 
     # --- JSON Lines ------------------------------------------------------------------------
@@ -144,7 +165,7 @@ class DoseTable:
             values = None
         if not isinstance(values, dict):
             fault = Violation("row", "no JSON object", "one JSON object a line")
-            return Row(number, {}, fault)
+            return Row(number, {}, fault, line.rstrip("\r\n"))
         return _checked(number, values)
 
     # --- Parquet ---------------------------------------------------------------------------
@@ -181,10 +202,30 @@ class DoseTable:
             ) from error
 
 
+class _Kept:
+    """Lines, of which the last one that was taken is kept."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.line = ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.line = line.rstrip("\r\n")
+        return line
+
+
 def _checked(number: int, values: dict[str, Any]) -> Row:
     for name, value in values.items():
+        if not _is_text(name):
+            fault = Violation("row", "a column's name that is not Unicode text", "UTF-8 text")
+            return Row(number, values, fault)
         if isinstance(value, str) and not _is_text(value):
-            return Row(number, values, Violation(name, "bytes that are not UTF-8", "UTF-8 text"))
+            fault = Violation(name, "what is not Unicode text", "UTF-8 text")
+            return Row(number, values, fault)
     return Row(number, values)
 
 

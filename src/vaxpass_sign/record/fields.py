@@ -41,9 +41,6 @@ _SETS = {
 _MRZ = re.compile(r"[A-Z<]*")
 _DATE_LIKE = re.compile(r"[0-9 ./:T-]{1,24}")
 _DIGIT = re.compile(r"[0-9]")
-# A code may be shown; what has no letter is not, as it may be a date or a personal number that
-# stands in the wrong column.
-_CODE_LIKE = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9/_.+-]{1,40}")
 # Zero-width joiners are letters' business in Persian and Indic names.
 _JOINERS = "\u200c\u200d"
 
@@ -194,10 +191,10 @@ def check_code(name: str, value: object, sets: ValueSets, faults: list[Violation
         return str.__str__(value)
     elif value == "":
         found = "nothing"
-    elif _CODE_LIKE.fullmatch(value):
-        found = repr(str.__str__(value))
     else:
-        found = f"{len(value)} digits" if value.isdecimal() else "a text that is no code"
+        # Never repeated: it may be a name or a number that stands in the wrong column.
+        kind = "digits" if value.isdecimal() else "characters"
+        found = f"{len(value)} {kind} that are no such code"
     expected = f"a code of {set_name} {sets.version(set_name)}; extend the value sets for others"
     faults.append(Violation(name, found, expected))
     return ""

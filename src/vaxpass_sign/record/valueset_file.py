@@ -72,12 +72,13 @@ def read_document(path: str | os.PathLike[str]) -> object:
     import json
     from pathlib import Path
 
+    from vaxpass_sign.files import read_bounded
+
     where = f"value sets {os.fspath(path)}"
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        data = read_bounded(Path(path), _MAX_BYTES)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{where}: can't be read ({reason}), expected a JSON file") from None
     if len(data) > _MAX_BYTES:
         raise InputError(f"{where}: found more than {_MAX_BYTES} bytes, expected at most that many")

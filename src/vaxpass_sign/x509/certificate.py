@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from vaxpass_sign.errors import CertificateError
+from vaxpass_sign.files import read_bounded
 from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.x509.key import PublicKey, alg_of_key, describe_key
 from vaxpass_sign.x509.parsing import parse
@@ -165,10 +166,9 @@ def read_certificate(path: Path | str) -> Certificate:
     Raises: CertificateError that names the file.
     """
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_CERTIFICATE_BYTES + 1)
+        data = read_bounded(Path(path), MAX_CERTIFICATE_BYTES)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file name"
+        reason = getattr(error, "strerror", None) or str(error)
         raise CertificateError(
             f"{path} can't be read: {reason}; expected a certificate file (PEM or DER)"
         ) from error
