@@ -7,16 +7,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CWT_STAMP := .venv-cwt/.installed
 
-.PHONY: demo test test-long lint bench venv venv-cwt softhsm clean
+.PHONY: demo test test-long lint bench venv venv-cwt softhsm compiler clean
 
 demo: $(STAMP) softhsm
 	rm -rf demo
 	$(BIN)/python -m vaxpass_sign demo demo
 
-test: $(STAMP) $(CWT_STAMP) softhsm
+test: $(STAMP) $(CWT_STAMP) softhsm compiler
 	$(BIN)/python -m pytest -m "not long"
 
-test-long: $(STAMP) $(CWT_STAMP) softhsm
+test-long: $(STAMP) $(CWT_STAMP) softhsm compiler
 	$(BIN)/python -m pytest -m long --timeout 7200
 	HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest tests/hcert tests/record tests/check tests/prepare --timeout 7200
 
@@ -49,9 +49,12 @@ $(CWT_STAMP):
 	.venv-cwt/bin/pip install --quiet 'cwt>=3.3,<4' 'base45>=0.4.4'
 	@touch $@
 
-# Any of these paths is Debian's or another distribution's SoftHSM.
 softhsm:
-	@sh .ci/install-softhsm
+	@sh .ci/install-missing softhsm
+
+# The tests compile a PKCS#11 module that models a slow or failing token.
+compiler:
+	@sh .ci/install-missing cc
 
 clean:
 	rm -rf demo .venv .venv-cwt

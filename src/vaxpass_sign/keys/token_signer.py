@@ -92,8 +92,9 @@ class Pkcs11Signer(Signer):
         try:
             self._where = self._opened.where
             key = find_private_key(self._opened, parsed)
-            self.name = f"key {describe_object(key)} on {self._where}"
-            with token_calls(f"reading key {describe_object(key)}", self._where):
+            # Reading a key's label asks the token too, and it may be gone by now.
+            with token_calls("reading the key", self._where):
+                self.name = f"key {describe_object(key)} on {self._where}"
                 self._public_key = public_half(self._opened, key)
                 self._alg, length = _checked_key(key, self._public_key, self.name)
                 self._scheme = _scheme(self._opened.token.slot, self._alg, length, self._where)
