@@ -11,12 +11,23 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from vaxpass_sign.check import TrustStore
 from vaxpass_sign.issuer import Issuer
 from vaxpass_sign.keys.software import SoftwareSigner
+from vaxpass_sign.record.model import VaccinationRecord
 from vaxpass_sign.x509 import Certificate, Subject, csca_to_sign, dsc_to_sign
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 """The moment at which the tests' issuers issue."""
 AT = NOW + timedelta(days=30)
 """A moment at which what they issued is valid."""
+
+RECORD = VaccinationRecord(
+    surname="Nguyễn",
+    given_name="Thị Minh Khai",
+    birth_date="1987-04-12",
+    product="EU/1/20/1528",
+    dose_number=2,
+    dose_total=2,
+    vaccination_date="2021-11-20",
+)
 
 
 def clock() -> float:

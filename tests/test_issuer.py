@@ -12,7 +12,19 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import HealthCheck, given, settings
 
 from foreign import assert_read_by_others
-from issuing import AT, NOW, clock, csca, dsc, make_issuer, private_key, sign_dsc, signer_of, trust
+from issuing import (
+    AT,
+    NOW,
+    RECORD,
+    clock,
+    csca,
+    dsc,
+    make_issuer,
+    private_key,
+    sign_dsc,
+    signer_of,
+    trust,
+)
 from strategies import records
 from vaxpass_sign import Issuer, VaccinationRecord, inspect, open_signer, verify
 from vaxpass_sign.errors import CertificateError, InputError, RecordError, TokenError
@@ -25,16 +37,6 @@ from vaxpass_sign.keys.software import SoftwareSigner
 from vaxpass_sign.record.uvci import random_uvci
 from vaxpass_sign.sample import records as sample_records
 from vaxpass_sign.x509 import pem
-
-RECORD = VaccinationRecord(
-    surname="Nguyễn",
-    given_name="Thị Minh Khai",
-    birth_date="1987-04-12",
-    product="EU/1/20/1528",
-    dose_number=2,
-    dose_total=2,
-    vaccination_date="2021-11-20",
-)
 
 
 @pytest.mark.parametrize("key_name", ["dsc", "rsa dsc"])

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from foreign import assert_read_by_others
 from issuing import AT, dsc, make_issuer, private_key, trust
 from vaxpass_sign import verify
+from vaxpass_sign.campaign import table as table_module
 from vaxpass_sign.campaign.table import read_signed, sign_table
 from vaxpass_sign.errors import InputError, TokenError
 from vaxpass_sign.record.valuesets import ValueSets
@@ -223,6 +224,24 @@ def test_what_was_issued_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="never replaced"):
         sign_table(table(tmp_path / "e.csv", 5), make_issuer(), tmp_path / "o", secret=SECRET)
     assert report.signed_path.read_bytes() == before
+
+
+def test_what_another_program_just_issued_is_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program that finishes the folder right before our lock keeps what it issued."""
+    real = table_module.replace_file
+
+    def replace_file_late(path: Path):
+        if path.name == "signed.parquet":
+            path.write_bytes(b"the other's")
+        return real(path)
+
+    monkeypatch.setattr(table_module, "replace_file", replace_file_late)
+    with pytest.raises(InputError, match="never replaced"):
+        sign_table(table(tmp_path / "d.csv", 3), make_issuer(), tmp_path / "o", secret=SECRET)
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["signed.parquet"]
+    assert (tmp_path / "o" / "signed.parquet").read_bytes() == b"the other's"
 
 
 def test_odd_lines_are_rejects(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from issuing import AT, NOW, csca, dsc, make_issuer, private_key, sign_dsc, signer_of, trust
-from vaxpass_sign import VaccinationRecord, inspect, verify
+from issuing import AT, NOW, RECORD, csca, dsc, make_issuer, private_key, sign_dsc, signer_of, trust
+from vaxpass_sign import inspect, verify
 from vaxpass_sign.check import NotChecked, Reason, Step, TrustStore
 from vaxpass_sign.check.verdict import STEP_OF
 from vaxpass_sign.errors import CertificateError, InputError
@@ -25,15 +25,6 @@ from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.hcert.faults import Fault
 from vaxpass_sign.x509 import Certificate
 
-RECORD = VaccinationRecord(
-    surname="Nguyễn",
-    given_name="Thị Minh Khai",
-    birth_date="1987-04-12",
-    product="EU/1/20/1528",
-    dose_number=2,
-    dose_total=2,
-    vaccination_date="2021-11-20",
-)
 TEXT = make_issuer().issue(RECORD)
 CLAIMS = inspect(TEXT).claims
 N_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

@@ -91,10 +91,6 @@ def sign_table(  # noqa: PLR0913 (each is a part of one job)
     folder = Path(directory)
     make_directory(folder)
     signed_path, rejected_path = folder / "signed.parquet", folder / "rejected.csv"
-    if signed_path.exists():
-        raise InputError(
-            f"{signed_path} is there: what was issued is never replaced; give another folder"
-        )
     done = signed = 0
     # The files leave their contexts in the reverse order: both writers are closed, then
     # rejected.csv appears, then signed.parquet.
@@ -103,6 +99,11 @@ def sign_table(  # noqa: PLR0913 (each is a part of one job)
         replace_file(rejected_path) as rejected_file,
         ExitStack() as writers,
     ):
+        # Asked with the target's lock held: another program may have finished just before.
+        if signed_path.exists():
+            raise InputError(
+                f"{signed_path} is there: what was issued is never replaced; give another folder"
+            )
         write_signed = _open_signed(writers, signed_path, signed_file)
         started = time.perf_counter()  # after the first import of pyarrow, which is no work
         write_rejected = _open_rejected(writers, rejected_path, rejected_file, doses.columns)
