@@ -29,6 +29,7 @@ lint: $(STAMP)
 bench: $(STAMP) $(CWT_STAMP) softhsm
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/sign.py
+	$(BIN)/python benchmarks/deflate.py
 
 venv: $(STAMP)
 venv-cwt: $(CWT_STAMP)

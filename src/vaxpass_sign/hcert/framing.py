@@ -77,9 +77,9 @@ _ZLIB_BYTES_AT = [zlib_bytes(capacity) for capacity in QR_CAPACITY]
 def worth_deflating(message_bytes: int, payload_bytes: int) -> bool:
     """Whether deflating may save enough to make the QR symbol a version smaller.
 
-    Measured on the published vectors and on Vietnamese records: up to 288 bytes of payload
-    deflating saves next to nothing against a stored block, and from there on about one byte in
-    four of what is more.
+    A rule of thumb: up to 288 bytes of payload deflating saves too little for its time
+    (docs/decisions/0003; benchmarks/deflate.py), and above it a quarter of what is more is hoped
+    for. A wrong guess costs time or a symbol one version larger, and never a wrong byte.
     """
     hoped_for = (payload_bytes - SMALL_PAYLOAD) // 4
     if hoped_for <= 0:
