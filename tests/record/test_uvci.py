@@ -21,6 +21,7 @@ from vaxpass_sign.record.uvci import (
     person_key,
     random_uvci,
     row_key,
+    wrong_uvcis,
 )
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/:"
@@ -225,3 +226,39 @@ def test_check_uvci_any_text(text: str) -> None:
         except InputError:
             continue
         assert uvci.endswith("#" + luhn_mod_38(uvci[:-2]))
+
+
+# --- many at once --------------------------------------------------------------------------
+
+RIGHT = [derive_uvci(bytes(32), "VN", bytes([n]) * 32, "p", "2021-01-01") for n in range(5)]
+ODD = [
+    *("", "URN:UVCI:01:VN:A#", "URN:UVCI:01:VN:#X", "URN:UVCI:01:Vn:AB#1", "URN:UVCI:01:VN:ÄB#1"),
+    *(None, 5, b"URN:UVCI:01:VN:AB#1", "x" * 43, "URN:UVCI:01:VN:A" * 20),
+]
+
+
+def refused_one_by_one(uvcis: list) -> dict[int, str]:
+    wrong = {}
+    for place, uvci in enumerate(uvcis):
+        try:
+            check_uvci(uvci)
+        except InputError as error:
+            wrong[place] = str(error)
+    return wrong
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_a_column_is_judged_as_its_uvcis_are(odd: object) -> None:
+    """Whatever stands among right ones, the same places are refused for the same reasons."""
+    for uvcis in (RIGHT, [*RIGHT, odd], [odd], [odd, *RIGHT, odd], []):
+        assert wrong_uvcis(uvcis) == refused_one_by_one(uvcis)
+
+
+@given(
+    place=st.integers(0, 42), letter=st.sampled_from("ABCZ019/:#az é"), length=st.integers(0, 43)
+)
+def test_a_changed_character_is_found_in_a_column(place: int, letter: str, length: int) -> None:
+    """One changed character, or one cut off, is judged as by check_uvci."""
+    changed = RIGHT[0][:place] + letter + RIGHT[0][place + 1 :]
+    for column in ([RIGHT[1], changed], [u[:length] for u in RIGHT], [changed] * 3):
+        assert wrong_uvcis(column) == refused_one_by_one(column)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from zlib_ng import zlib_ng
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "ColumnEncoder", "Columns"]
+__all__ = ["BLOCK", "ColumnEncoder", "Columns", "TextColumn"]
 
 BLOCK = 2000
 """Records that go through the stages together; what a block needs fits a level-2 cache."""
@@ -158,7 +159,7 @@ def _given_texts(column: Sequence[str], given: Sequence[bool]) -> list[bytes]:
 
 
 @cache
-def _base45_tables() -> tuple[NDArray[np.uint32], list[str]]:
+def _base45_tables() -> tuple[NDArray[np.uint32], list[bytes]]:
     """Group of two bytes → three characters in a uint32 (the fourth byte is overwritten by the
     next group), and last byte → two characters.
     """
@@ -173,10 +174,45 @@ def _base45_tables() -> tuple[NDArray[np.uint32], list[str]]:
     groups = (
         alphabet[value % 45] | alphabet[value // 45 % 45] << 8 | alphabet[value // 2025 % 45] << 16
     ).astype("<u4")
-    return groups, [base45.encode(bytes((n,))) for n in range(256)]
+    return groups, [base45.encode(bytes((n,))).encode() for n in range(256)]
 
 
-def _base45_block(streams: list[bytes]) -> list[str]:
+@dataclass(frozen=True, slots=True, repr=False)
+class TextColumn:
+    """ "HC1:" texts, one behind the other: text n is ``data[offsets[n] : offsets[n + 1]]``.
+
+    It iterates as str. ``data`` is ASCII; ``offsets`` has n + 1 numbers (int32), the layout of an
+    Arrow string array.
+    """
+
+    data: bytes
+    offsets: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        text, ends = self.data.decode("ascii"), self.offsets.tolist()
+        return (text[start:stop] for start, stop in pairwise(ends))
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> TextColumn:
+        """The column of some texts."""
+        import numpy as np
+
+        return cls("".join(texts).encode(), np.cumsum([0, *map(len, texts)], dtype=np.int32))
+
+    @classmethod
+    def join(cls, columns: Sequence[TextColumn]) -> TextColumn:
+        """The columns as one."""
+        return cls.of([text for column in columns for text in column])
+
+    def longest(self) -> int:
+        """Characters of the longest text, 0 when there is none."""
+        return int((self.offsets[1:] - self.offsets[:-1]).max(initial=0))
+
+
+def _base45_block(streams: list[bytes]) -> TextColumn:
     """The HC1 text of each zlib stream."""
     import numpy as np
 
@@ -186,18 +222,22 @@ def _base45_block(streams: list[bytes]) -> list[str]:
     buffer = np.empty(len(words) * 3 + 1, np.uint8)
     # Four bytes are written at a stride of three; each write repairs the spare byte before it.
     np.ndarray((len(words),), "<u4", buffer=buffer.data, strides=(3,))[:] = groups.take(words)
-    characters = buffer.tobytes().decode("ascii")
-    texts, at = [], 0
+    characters = buffer.data
+    prefix = framing.PREFIX.encode()
+    pieces: list[bytes | memoryview] = []
+    lengths, at = [0], 0
     for stream in streams:
         n = len(stream)
         end = at + (n >> 1) * 3
         if n & 1:
-            texts.append(f"HC1:{characters[at:end]}{last_pairs[stream[-1]]}")
+            pieces += (prefix, characters[at:end], last_pairs[stream[-1]])
+            lengths.append(end - at + 6)
             at = end + 3
         else:
-            texts.append(f"HC1:{characters[at:end]}")
+            pieces += (prefix, characters[at:end])
+            lengths.append(end - at + 4)
             at = end
-    return texts
+    return TextColumn(b"".join(pieces), np.cumsum(lengths, dtype=np.int32))
 
 
 # --- the encoder ---------------------------------------------------------------------------
@@ -282,10 +322,8 @@ class ColumnEncoder:
         head, bstr_heads = self._sign_head, _BSTR_HEADS
         return [b"".join((head, bstr_heads[len(p)], p)) for p in payloads]
 
-    def texts(self, payloads: Sequence[bytes], signatures: Sequence[bytes]) -> list[str]:
+    def texts(self, payloads: Sequence[bytes], signatures: Sequence[bytes]) -> TextColumn:
         """The "HC1:" text of each payload with its signature (64 bytes, or a PSS one)."""
-        if not payloads:
-            return []
         head, bstr_heads, stored_heads = self._message_head, _BSTR_HEADS, _STORED_HEADS
         adler32, join, small = zlib_ng.adler32, b"".join, framing.SMALL_PAYLOAD
         streams = []
