@@ -66,7 +66,7 @@ def step_passes(step: Callable[..., None], *arguments: object) -> Reason:
     """Why one step alone fails: an expectation speaks of its step, whatever others say."""
     try:
         step(*arguments)
-    except verify_module._Failure as failure:
+    except verify_module.StepFailedError as failure:
         return failure.reason
     return Reason.VALID
 
@@ -74,13 +74,13 @@ def step_passes(step: Callable[..., None], *arguments: object) -> Reason:
 def expiration_holds(vector: dict) -> bool:
     """Valid in time as the HCERT says; the expectation does not speak of the DSC's validity."""
     reason = step_passes(
-        verify_module._check_validity, decoded(vector), dsc_of(vector), clock_of(vector)
+        verify_module.check_validity, decoded(vector), dsc_of(vector), clock_of(vector)
     )
     return reason in (Reason.VALID, Reason.DSC_EXPIRED, Reason.DSC_NOT_YET_VALID)
 
 
 def key_usage_holds(vector: dict) -> bool:
-    reason = step_passes(verify_module._check_key_usage, decoded(vector), dsc_of(vector))
+    reason = step_passes(verify_module.check_key_usage, decoded(vector), dsc_of(vector))
     return reason is Reason.VALID
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import base45 as other
 import pytest
 from hypothesis import given
@@ -67,3 +69,41 @@ def test_only_the_one_text_decodes(text: str) -> None:
     except HcertError:
         return
     assert base45.encode(data) == text
+
+
+def one_by_one(texts: list[str]) -> list[bytes | None]:
+    decoded: list[bytes | None] = []
+    for text in texts:
+        try:
+            decoded.append(base45.decode(text))
+        except HcertError:
+            decoded.append(None)
+    return decoded
+
+
+@given(st.lists(st.binary(max_size=20)))
+def test_many_are_decoded_as_one(datas: list[bytes]) -> None:
+    """Many texts together give the bytes that each gives alone, odd and even lengths mixed."""
+    assert base45.decode_many([base45.encode(data) for data in datas]) == datas
+
+
+@given(st.lists(st.text(base45.ALPHABET, max_size=7) | st.text(max_size=3), max_size=5))
+def test_many_are_refused_as_one(texts: list[str]) -> None:
+    """A text that is refused is None, and the others beside it are what they are."""
+    assert base45.decode_many(texts) == one_by_one(texts)
+
+
+@pytest.mark.parametrize(
+    "bad", ["A", "bb8", "GGW", ":::", "V5", "::", "BB8V5", "BB\u0130", "\ud800"]
+)
+def test_a_refused_one_among_good_ones(bad: str) -> None:
+    """Wherever it stands, and whatever stands after it."""
+    for texts in ([bad, "QED8WEX0", "U5"], ["U5", bad, "BB8"], ["BB8", "FGW", bad]):
+        assert base45.decode_many(texts) == one_by_one(texts)
+        assert base45.decode_many(texts).count(None) == 1
+
+
+def test_many_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra ``batch`` each is decoded alone."""
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert base45.decode_many(["BB8", "A", "U5", ""]) == [b"AB", None, b"\xff", b""]

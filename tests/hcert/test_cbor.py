@@ -55,6 +55,12 @@ HOSTILE = [
         b"\xb9\x04\x4c" + b"".join(b"\x19" + n.to_bytes(2) + b"\x01" for n in range(256, 1356)),
         Fault.CBOR_TOO_MANY,
     ),
+    ("true as a key further in", b"\x82\x01\x81\xa1\x61a\x81\xa1\xf5\x01", Fault.CBOR),
+    (
+        "null as a key, after 3,000 bytes",
+        b"\x82\x59\x0b\xb8" + bytes(3000) + b"\xa1\xf6\x01",
+        Fault.CBOR,
+    ),
     ("a key twice further in", b"\xa1\x01\xa2\x61a\x01\x61a\x02", Fault.CBOR_DUPLICATE_KEY),
 ]
 
@@ -94,6 +100,14 @@ def test_indefinite_lengths_are_read() -> None:
         "a": [1, 2],
         "b": "cd",
     }
+
+
+def test_the_bound_on_elements_is_exact() -> None:
+    """An array of MAX_ELEMENTS with itself is read, one more is not, however few bytes they take."""
+    fits = cbor.MAX_ELEMENTS - 1
+    assert cbor.decode(b"\x99" + fits.to_bytes(2) + b"\x01" * fits) == [1] * fits
+    assert code_of(b"\x99" + (fits + 1).to_bytes(2) + b"\x01" * (fits + 1)) == Fault.CBOR_TOO_MANY
+    assert code_of(b"\x9f" + b"\x01" * (fits + 1) + b"\xff") == Fault.CBOR_TOO_MANY
 
 
 values = st.recursive(

@@ -70,6 +70,32 @@ def test_bound_on_inflated_size(level: int) -> None:
     assert caught.value.code == Fault.INFLATED_TOO_LARGE
 
 
+@given(st.binary(max_size=100), st.integers(0, 110), st.integers(0, 255))
+def test_a_stored_block_is_read_as_zlib_reads_it(message: bytes, place: int, byte: int) -> None:
+    """A stream of one stored block with any byte changed: the standard library's zlib agrees."""
+    data = bytearray(framing.stored(message))
+    data[place % len(data)] = byte
+    expected = zlib.decompressobj()
+    try:
+        found = expected.decompress(bytes(data))
+    except zlib.error:
+        found = None
+    if found is not None and expected.eof and not expected.unused_data:
+        assert framing.inflate(bytes(data)) == found
+    else:
+        with pytest.raises(HcertError):
+            framing.inflate(bytes(data))
+
+
+def test_bound_on_a_stored_block() -> None:
+    """A stored block of exactly the bound is read, one byte more is not."""
+    message = bytes(framing.MAX_MESSAGE_BYTES)
+    assert framing.inflate(framing.stored(message)) == message
+    with pytest.raises(HcertError) as caught:
+        framing.inflate(framing.stored(message + b"!"))
+    assert caught.value.code == Fault.INFLATED_TOO_LARGE
+
+
 def bomb(size: int) -> bytes:
     compressor = zlib.compressobj(9)
     block = bytes(1 << 20)

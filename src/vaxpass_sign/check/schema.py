@@ -14,9 +14,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from typing import Any, Final
 
-__all__ = ["ENTRY_KINDS", "check_dcc", "entry_kinds"]
+__all__ = [
+    "ENTRY_KINDS",
+    "NAME_CHECKS",
+    "REQUIRED",
+    "TOP_CHECKS",
+    "Check",
+    "check_dcc",
+    "entry_kinds",
+]
 
 ENTRY_KINDS: Final = ("v", "t", "r")
 """Vaccination, test, recovery: the groups of a DCC."""
@@ -87,6 +96,7 @@ def _date_time(value: Any) -> str | None:
     return f"{_kind(value)} that is no date-time, expected RFC 3339"
 
 
+@lru_cache(maxsize=4096)
 def _is_date(text: str) -> bool:
     if not _DAY.fullmatch(text):
         return False  # fromisoformat would take a week date too
@@ -98,9 +108,13 @@ def _is_date(text: str) -> bool:
 
 
 def _kind(value: Any) -> str:
-    names = {str: "text", bool: "a truth value", int: "a number", float: "a number"}
-    names |= {dict: "a map", list: "a list", bytes: "bytes", type(None): "null"}
-    return names.get(type(value), "something else")
+    return _KINDS.get(type(value), "something else")
+
+
+_KINDS = {
+    str: "text", bool: "a truth value", int: "a number", float: "a number",
+    dict: "a map", list: "a list", bytes: "bytes", type(None): "null",
+}  # fmt: skip
 
 
 def _country(value: Any) -> str | None:
@@ -111,7 +125,11 @@ def _country(value: Any) -> str | None:
 
 
 _CODE = _text
-_NAME = {
+TOP_CHECKS = {
+    "ver": _matching(_VERSION, "a version such as 1.3.0"),
+    "dob": _birth_date,
+}
+NAME_CHECKS = {
     "fn": _short,
     "gn": _short,
     "fnt": _matching(_STANDARD_NAME, "at most 80 of A to Z and <"),
@@ -119,7 +137,7 @@ _NAME = {
 }
 
 # For each kind of entry: what it must have, and what it may have.
-_REQUIRED: dict[str, dict[str, Check]] = {
+REQUIRED: dict[str, dict[str, Check]] = {
     "v": {
         "tg": _CODE, "vp": _CODE, "mp": _CODE, "ma": _CODE, "dn": _dose, "sd": _dose,
         "dt": _date, "co": _country, "is": _short, "ci": _short,
@@ -150,21 +168,16 @@ def check_dcc(dcc: dict[str, Any]) -> str | None:
 
     The text names fields and shapes, never values.
     """
-    for field, check in (
-        ("ver", _matching(_VERSION, "a version such as 1.3.0")),
-        ("dob", _birth_date),
-    ):
-        fault = _field(dcc, field, check)
-        if fault:
-            return fault
-    return _check_name(dcc.get("nam")) or _check_groups(dcc)
+    return _check_required(dcc, TOP_CHECKS) or _check_name(dcc.get("nam")) or _check_groups(dcc)
 
 
-def _field(mapping: dict[str, Any], field: str, check: Check) -> str | None:
-    if field not in mapping:
-        return f"{field}: found nothing, expected text"
-    found = check(mapping[field])
-    return f"{field}: found {found}" if found else None
+def _check_required(mapping: dict[str, Any], checks: dict[str, Check]) -> str | None:
+    for field, check in checks.items():
+        if field not in mapping:
+            return f"{field}: found nothing, expected text"
+        if found := check(mapping[field]):
+            return f"{field}: found {found}"
+    return None
 
 
 def _check_name(name: Any) -> str | None:
@@ -172,7 +185,7 @@ def _check_name(name: Any) -> str | None:
         return f"nam: found {_kind(name)}, expected a map"
     if "fnt" not in name and "gnt" not in name:
         return "nam: found neither fnt nor gnt, expected at least one"
-    for field, check in _NAME.items():
+    for field, check in NAME_CHECKS.items():
         if field in name and (found := check(name[field])):
             return f"nam.{field}: found {found}"
     return None
@@ -190,10 +203,9 @@ def _check_groups(dcc: dict[str, Any]) -> str | None:
     entry = entries[0]
     if not isinstance(entry, dict):
         return f"{kind}: found {_kind(entry)}, expected a map"
-    for field, check in _REQUIRED[kind].items():
-        fault = _field(entry, field, check)
-        if fault:
-            return f"{kind}.{fault}"
+    fault = _check_required(entry, REQUIRED[kind])
+    if fault:
+        return f"{kind}.{fault}"
     for field, check in _OPTIONAL[kind].items():
         fault = check(entry[field]) if entry.get(field) is not None else None
         if fault:

@@ -20,9 +20,9 @@ that is not valid is there for a person who looks for the cause.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from vaxpass_sign.check.schema import check_dcc, entry_kinds
@@ -39,8 +39,8 @@ from vaxpass_sign.x509 import Certificate
 __all__ = ["verify"]
 
 
-class _Failure(Exception):  # noqa: N818 (a way out of a step, never seen outside)
-    """A step that was not passed."""
+class StepFailedError(Exception):
+    """A step that was not passed; verify() makes a Verdict of it."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason = reason
@@ -55,53 +55,68 @@ def verify(text: str, trust: TrustStore, at: datetime | None = None) -> Verdict:
     Returns: a Verdict, whatever the text is.
     Raises: InputError when ``at`` has no UTC offset; nothing on account of the text.
     """
-    if at is None:
-        at = datetime.now(UTC)
-    elif at.utcoffset() is None:
-        raise InputError("at: found a datetime without a UTC offset, expected an aware one")
-    else:
-        try:
-            at = at.astimezone(UTC)
-        except OverflowError:
-            raise InputError("at: found a moment outside the years 1 to 9999 in UTC") from None
+    at = moment(at)
     hcert: Hcert | None = None
     dsc: Certificate | None = None
     try:
         hcert = decode(text)  # Steps 1 to 4.
-        candidates = _find_dscs(hcert, trust)  # Step 5.
-        fitting = _fitting(hcert, candidates)  # Step 6.
-        dsc = _signing_dsc(hcert, fitting)  # Step 7.
-        _check_validity(hcert, dsc, at)  # Step 8.
-        _check_key_usage(hcert, dsc)  # Step 9.
+        candidates = find_dscs(hcert, trust)  # Step 5.
+        suitable = fitting(hcert, candidates)  # Step 6.
+        dsc = _signing_dsc(hcert, suitable)  # Step 7.
+        check_validity(hcert, dsc, at)  # Step 8.
+        check_key_usage(hcert, dsc)  # Step 9.
         dcc = _check_schema(hcert)  # Step 10.
     except HcertError as error:
         return Verdict(Reason(error.code), str(error), at)
-    except _Failure as failure:
+    except StepFailedError as failure:
         return Verdict(failure.reason, failure.detail, at, hcert, dsc)
-    not_checked = [NotChecked.HOLDER, NotChecked.REVOCATION, NotChecked.RULES]
-    if not trust.anchored:
-        not_checked.append(NotChecked.CSCA)
     return Verdict(
         Reason.VALID,
-        f"signed by {dsc.subject}, valid at {_time(at)} and until {_time(hcert.expires_at)}",
+        valid_detail(hcert, dsc, at),
         at,
         hcert,
         dsc,
-        tuple(not_checked),
-        tuple(_unknown_codes(dcc)),
+        not_checked(trust),
+        unknown_codes(dcc),
     )
+
+
+def moment(at: datetime | None) -> datetime:
+    """The moment for which validity is judged, in UTC; now for None.
+
+    Raises: InputError when ``at`` has no UTC offset or no year in UTC.
+    """
+    if at is None:
+        return datetime.now(UTC)
+    if at.utcoffset() is None:
+        raise InputError("at: found a datetime without a UTC offset, expected an aware one")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise InputError("at: found a moment outside the years 1 to 9999 in UTC") from None
+
+
+def valid_detail(hcert: Hcert, dsc: Certificate, at: datetime) -> str:
+    """What a valid Verdict says of the DSC and the time."""
+    return f"signed by {dsc.subject}, valid at {_time(at)} and until {_time(hcert.expires_at)}"
+
+
+def not_checked(trust: TrustStore) -> tuple[NotChecked, ...]:
+    """What no step looks at."""
+    always = (NotChecked.HOLDER, NotChecked.REVOCATION, NotChecked.RULES)
+    return always if trust.anchored else (*always, NotChecked.CSCA)
 
 
 # --- step 5: the kid -----------------------------------------------------------------------
 
 
-def _find_dscs(hcert: Hcert, trust: TrustStore) -> tuple[Certificate, ...]:
+def find_dscs(hcert: Hcert, trust: TrustStore) -> tuple[Certificate, ...]:
     kid = hcert.kid
     if kid is None:
-        raise _Failure(Reason.NO_KID, "found no kid in either header, expected the DSC's")
+        raise StepFailedError(Reason.NO_KID, "found no kid in either header, expected the DSC's")
     candidates = trust.candidates(kid)
     if not candidates:
-        raise _Failure(
+        raise StepFailedError(
             Reason.UNKNOWN_KID,
             f"found kid {kid.hex()}, which none of the {len(trust)} trusted DSCs has: "
             "update the trust list, or do not believe this credential",
@@ -112,18 +127,24 @@ def _find_dscs(hcert: Hcert, trust: TrustStore) -> tuple[Certificate, ...]:
 # --- step 6: the algorithm -----------------------------------------------------------------
 
 
-def _fitting(hcert: Hcert, candidates: Iterable[Certificate]) -> list[Certificate]:
+def fitting(hcert: Hcert, candidates: Iterable[Certificate]) -> list[Certificate]:
     """The DSCs whose key signs with the algorithm that the header names."""
     alg = hcert.alg
     if alg is None:
-        raise _Failure(Reason.NO_ALG, "found no alg in either header, expected ES256 or PS256")
+        raise StepFailedError(
+            Reason.NO_ALG, "found no alg in either header, expected ES256 or PS256"
+        )
     if not isinstance(alg, Alg):
-        raise _Failure(Reason.ALG_UNKNOWN, f"found alg {alg}, expected -7 (ES256) or -37 (PS256)")
-    fitting = [dsc for dsc in candidates if dsc.alg is alg]
-    if not fitting:
+        raise StepFailedError(
+            Reason.ALG_UNKNOWN, f"found alg {alg}, expected -7 (ES256) or -37 (PS256)"
+        )
+    found = [dsc for dsc in candidates if dsc.alg is alg]
+    if not found:
         keys = ", ".join(sorted({dsc.key_description for dsc in candidates}))
-        raise _Failure(Reason.ALG_MISMATCH, f"found alg {alg.name}, but the DSC's key is {keys}")
-    return fitting
+        raise StepFailedError(
+            Reason.ALG_MISMATCH, f"found alg {alg.name}, but the DSC's key is {keys}"
+        )
+    return found
 
 
 # --- step 7: the signature -----------------------------------------------------------------
@@ -134,7 +155,7 @@ def _signing_dsc(hcert: Hcert, candidates: Iterable[Certificate]) -> Certificate
     for dsc in candidates:
         if verify_signature(dsc.public_key, signed, signature):
             return dsc
-    raise _Failure(
+    raise StepFailedError(
         Reason.SIGNATURE,
         "found a signature that is not the trusted DSC's: the credential was changed or forged",
     )
@@ -143,53 +164,59 @@ def _signing_dsc(hcert: Hcert, candidates: Iterable[Certificate]) -> Certificate
 # --- step 8: validity in time --------------------------------------------------------------
 
 
-def _check_validity(hcert: Hcert, dsc: Certificate, at: datetime) -> None:
+def check_validity(hcert: Hcert, dsc: Certificate, at: datetime) -> None:
     exp, iat = hcert.claims.get(CLAIM_EXP), hcert.claims.get(CLAIM_IAT)
-    # A comparison with NaN is always False, so a NaN must be found before anything is compared.
+    # A comparison with NaN is always False, so a NaN must be found before anything is compared;
+    # as_time finds it.
     for name, value in (("exp", exp), ("iat", iat)):
-        if value is not None and (not math.isfinite(value) or as_time(value) is None):
-            raise _Failure(Reason.TIME_UNREADABLE, f"found an {name} that is no point in time")
+        if value is not None and as_time(value) is None:
+            raise StepFailedError(
+                Reason.TIME_UNREADABLE, f"found an {name} that is no point in time"
+            )
     if exp is None:
-        raise _Failure(Reason.NO_EXPIRY, "found no exp, expected one (eu-dcc-hcert-spec §3.3.4)")
+        raise StepFailedError(
+            Reason.NO_EXPIRY, "found no exp, expected one (eu-dcc-hcert-spec §3.3.4)"
+        )
     now = at.timestamp()
     if iat is not None and iat > now:
-        raise _Failure(
+        raise StepFailedError(
             Reason.NOT_YET_VALID,
             f"issued at {_time(hcert.issued_at)}, after {_time(at)}: check the clock",
         )
     # The last second counts as valid, as in the published vectors (RFC 8392 would end it there).
     if exp < now:
-        raise _Failure(
+        raise StepFailedError(
             Reason.EXPIRED, f"expired at {_time(hcert.expires_at)}, checked for {_time(at)}"
         )
     if at < dsc.not_before:
-        raise _Failure(
+        raise StepFailedError(
             Reason.DSC_NOT_YET_VALID, f"the DSC is valid from {_time(dsc.not_before)} only"
         )
     if at > dsc.not_after:
-        raise _Failure(Reason.DSC_EXPIRED, f"the DSC expired at {_time(dsc.not_after)}")
+        raise StepFailedError(Reason.DSC_EXPIRED, f"the DSC expired at {_time(dsc.not_after)}")
 
 
-def _time(moment: datetime | None) -> str:
-    if moment is None:
+@lru_cache(maxsize=256)
+def _time(at: datetime | None) -> str:
+    if at is None:
         return "an unknown time"
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 # --- step 9: what the DSC may sign ---------------------------------------------------------
 
 
-def _check_key_usage(hcert: Hcert, dsc: Certificate) -> None:
+def check_key_usage(hcert: Hcert, dsc: Certificate) -> None:
     usage = dsc.key_usage
     if dsc.is_ca or (usage is not None and "digitalSignature" not in usage):
-        raise _Failure(
+        raise StepFailedError(
             Reason.DSC_KEY_USAGE,
             "the certificate may not sign HCERTs: expected a DSC with digitalSignature",
         )
     kinds = entry_kinds(hcert.payload or {})
     refused = [kind for kind in kinds if kind not in dsc.entry_kinds]
     if refused:
-        raise _Failure(
+        raise StepFailedError(
             Reason.DSC_ENTRY_KIND,
             f"the DSC may sign entries of kind {', '.join(sorted(dsc.entry_kinds))}, "
             f"found {', '.join(refused)}",
@@ -202,14 +229,16 @@ def _check_key_usage(hcert: Hcert, dsc: Certificate) -> None:
 def _check_schema(hcert: Hcert) -> dict[str, Any]:
     dcc = hcert.payload
     if dcc is None:
-        raise _Failure(Reason.NO_EU_DCC, "found no EU DCC (claim -260, entry 1), expected one")
+        raise StepFailedError(
+            Reason.NO_EU_DCC, "found no EU DCC (claim -260, entry 1), expected one"
+        )
     fault = check_dcc(dcc)
     if fault:
-        raise _Failure(Reason.SCHEMA, fault)
+        raise StepFailedError(Reason.SCHEMA, fault)
     return dcc
 
 
-_CODE_SETS = {
+CODE_SETS = {
     "v": {
         "tg": "disease-agent-targeted",
         "vp": "vaccine-prophylaxis",
@@ -227,10 +256,20 @@ _CODE_SETS = {
 }
 
 
-def _unknown_codes(dcc: dict[str, Any]) -> Iterable[str]:
+def unknown_codes(dcc: dict[str, Any]) -> tuple[str, ...]:
+    """A warning for each code of a DCC (that keeps the schema) that its value set lacks."""
+    (kind,) = entry_kinds(dcc)
+    entry = dcc[kind][0]
+    return code_warnings(kind, *[entry[field] for field in CODE_SETS[kind]])
+
+
+# Few combinations of codes are in use, so the sets are searched once for each.
+@lru_cache(maxsize=4096)
+def code_warnings(kind: str, *codes: str) -> tuple[str, ...]:
+    """The warnings of an entry's codes, in the order of ``CODE_SETS``."""
     value_sets = ValueSets.default()
-    for kind in entry_kinds(dcc):
-        for field, value_set in _CODE_SETS[kind].items():
-            code = dcc[kind][0][field]
-            if not value_sets.knows(value_set, code):
-                yield f"{kind}.{field}: the value set {value_set} does not know this code"
+    return tuple(
+        f"{kind}.{field}: the value set {value_set} does not know this code"
+        for (field, value_set), code in zip(CODE_SETS[kind].items(), codes, strict=True)
+        if not value_sets.knows(value_set, code)
+    )

@@ -28,7 +28,7 @@ import cbor2
 from vaxpass_sign.errors import HcertError
 from vaxpass_sign.hcert.faults import Fault
 
-__all__ = ["MAX_DEPTH", "MAX_ELEMENTS", "decode", "encode"]
+__all__ = ["MAX_DEPTH", "MAX_ELEMENTS", "decode", "decode_loosely", "encode"]
 
 MAX_DEPTH = 16
 """Levels of nesting that are read; an EU DCC inside a COSE_Sign1 needs 6."""
@@ -39,6 +39,10 @@ MAX_ELEMENTS = 2048
 
 _KEY_TYPES = frozenset({int, str, bytes})
 """true would count as 1 and 1.0 as 1; and a container as a key could hide its elements."""
+
+
+_CONTAINERS = frozenset({dict, list, tuple})
+"""What cbor2 makes of maps and arrays."""
 
 
 class _RefusedTagError(ValueError):
@@ -84,6 +88,19 @@ def decode(data: bytes) -> Any:
     Returns: dict, list, str, bytes, int, float, bool, None and cbor2's undefined and simple values.
     Raises: HcertError with CBOR, CBOR_TOO_DEEP, CBOR_TOO_MANY, CBOR_TAG or CBOR_DUPLICATE_KEY.
     """
+    value = decode_loosely(data)
+    if len(data) > MAX_ELEMENTS:
+        _count(value)
+    else:  # An element takes at least one byte, so there can't be too many.
+        _check_keys(value)
+    return value
+
+
+def decode_loosely(data: bytes) -> Any:
+    """The same, but the caller must look at every map's keys and at the number of elements.
+
+    Raises: HcertError with CBOR, CBOR_TOO_DEEP, CBOR_TAG or CBOR_DUPLICATE_KEY.
+    """
     stream = BytesIO(data)
     decoder = cbor2.CBORDecoder(
         stream,
@@ -102,7 +119,6 @@ def decode(data: bytes) -> Any:
         raise HcertError(
             Fault.CBOR, f"found {rest} bytes after the CBOR item, expected none: do not trust it"
         )
-    _count(value)
     return value
 
 
@@ -132,6 +148,24 @@ def _as_fault(error: Exception) -> HcertError:
     )
 
 
+def _check_keys(value: Any) -> None:
+    """Refuse a map key of another type than ``_KEY_TYPES``."""
+    waiting = [value]
+    for item in waiting:  # which grows on the way
+        if isinstance(item, dict):
+            _check_keys_of(item)
+            waiting += [inner for inner in item.values() if type(inner) in _CONTAINERS]
+        elif isinstance(item, (list, tuple)):
+            waiting += [inner for inner in item if type(inner) in _CONTAINERS]
+
+
+def _check_keys_of(mapping: dict[Any, Any]) -> None:
+    if not _KEY_TYPES.issuperset(map(type, mapping)):
+        raise HcertError(
+            Fault.CBOR, "found a map key that is no integer, text or bytes: do not trust it"
+        )
+
+
 def _count(value: Any) -> None:
     """Refuse more than MAX_ELEMENTS; walks with a list of its own, so depth costs no stack."""
     waiting, seen = [value], 0
@@ -139,10 +173,7 @@ def _count(value: Any) -> None:
         item = waiting.pop()
         seen += 1
         if isinstance(item, dict):
-            if not all(type(key) in _KEY_TYPES for key in item):
-                raise HcertError(
-                    Fault.CBOR, "found a map key that is no integer, text or bytes: do not trust it"
-                )
+            _check_keys_of(item)
             seen += len(item)
             waiting.extend(item.values())
         elif isinstance(item, (list, tuple)):

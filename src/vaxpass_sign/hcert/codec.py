@@ -6,7 +6,6 @@ it is still valid is :func:`vaxpass_sign.verify`'s work.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +19,8 @@ __all__ = ["Hcert", "decode", "encode"]
 
 _ALGS = {int(alg): alg for alg in Alg}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_SECONDS = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that datetime holds
+_MIN_SECONDS = -62_135_596_800  # 0001-01-01T00:00:00Z, the first second that datetime holds
+_MAX_SECONDS = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,10 @@ class Hcert:
 
 def as_time(seconds: float | None) -> datetime | None:
     """A NumericDate (RFC 8392 §2) as a UTC datetime; None when there is no such time."""
-    if seconds is None or not math.isfinite(seconds) or abs(seconds) > _MAX_SECONDS:
+    # Every comparison with a NaN is False, so it fails this one too.
+    if seconds is None or not _MIN_SECONDS <= seconds <= _MAX_SECONDS:
         return None
-    try:
-        return _EPOCH + timedelta(seconds=seconds)
-    except OverflowError:
-        return None  # before the year 1
+    return _EPOCH + timedelta(seconds=seconds)
 
 
 def decode(text: str) -> Hcert:

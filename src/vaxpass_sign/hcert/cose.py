@@ -87,7 +87,13 @@ def _bstr(data: bytes) -> bytes:
 
 def sig_structure(protected: bytes, payload: bytes) -> bytes:
     """["Signature1", protected, external_aad = h'', payload] (RFC 9052 §4.4)."""
-    return b"\x84\x6aSignature1" + _bstr(protected) + b"\x40" + _bstr(payload)
+    return _before_payload(protected) + bstr_head(len(payload)) + payload
+
+
+@lru_cache(maxsize=256)
+def _before_payload(protected: bytes) -> bytes:
+    """What stands before the payload in a Sig_structure; the same for all of an issuer's."""
+    return b"\x84\x6aSignature1" + _bstr(protected) + b"\x40"
 
 
 def encode_sign1(protected: bytes, payload: bytes, signature: bytes) -> bytes:
@@ -123,6 +129,11 @@ def parse(message: bytes) -> Sign1:
 
     Raises: HcertError with COSE, COSE_CRITICAL or one of the CBOR faults.
     """
+    plain = _plain_parts(message)
+    if plain:
+        protected, payload, signature = plain
+        alg, kid = _protected_headers(protected)
+        return Sign1(protected, payload, signature, alg, kid, kid is not None)
     protected, unprotected, payload, signature = parse_parts(message)
     alg, kid = _protected_headers(protected)
     kid_protected = kid is not None
@@ -131,6 +142,45 @@ def parse(message: bytes) -> Sign1:
     if kid is None:
         kid = _kid(unprotected)
     return Sign1(protected, payload, signature, alg, kid, kid_protected)
+
+
+def _plain_parts(message: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Protected header, payload and signature of a message of the form that most issuers write.
+
+    18([bytes, {}, bytes, bytes]), a protected header of under 24 bytes, and heads of two or three
+    bytes before payload and signature: everything stands where the lengths before it say, and
+    nothing follows. None for any other form; :func:`parse_parts` reads all of them, and gives the
+    same for this one.
+    """
+    if message[:2] != _TAG_18_ARRAY_OF_4:
+        return None
+    try:
+        unprotected = message[2] - 0x3D  # 3 bytes, then a protected header of message[2] - 0x40
+        if not 3 <= unprotected < 3 + 24 or message[unprotected] != 0xA0:
+            return None
+        begin, end = _long_bytes(message, unprotected + 1)
+        signature_begin, signature_end = _long_bytes(message, end)
+    except IndexError:
+        return None
+    if signature_end != len(message):
+        return None
+    return message[3:unprotected], message[begin:end], message[signature_begin:]
+
+
+_TAG_18_ARRAY_OF_4 = b"\xd2\x84"
+
+
+def _long_bytes(message: bytes, at: int) -> tuple[int, int]:
+    """Where the byte string whose head of two or three bytes stands at ``at`` begins and ends.
+
+    Raises: IndexError when there is no such head.
+    """
+    head = message[at]
+    if head == 0x58:
+        return at + 2, at + 2 + message[at + 1]
+    if head == 0x59:
+        return at + 3, at + 3 + (message[at + 1] << 8 | message[at + 2])
+    raise IndexError
 
 
 # An issuer's protected header is the same in each of its credentials, so it is parsed once.

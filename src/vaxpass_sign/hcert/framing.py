@@ -16,6 +16,7 @@ b'a message'
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import lru_cache
 from struct import pack
 from typing import Final
 
@@ -35,6 +36,7 @@ __all__ = [
     "deflate",
     "frame",
     "inflate",
+    "is_hc1",
     "stored",
     "stored_head",
     "text_length",
@@ -89,6 +91,7 @@ def worth_deflating(message_bytes: int, payload_bytes: int) -> bool:
     return smaller >= 0 and length - _ZLIB_BYTES_AT[smaller] <= hoped_for
 
 
+@lru_cache(maxsize=4096)
 def stored_head(length: int) -> bytes:
     """What stands before a stored block of ``length`` bytes, zlib header included."""
     return b"\x78\x01\x01" + pack("<HH", length, length ^ 0xFFFF)
@@ -123,16 +126,21 @@ def unframe(text: str) -> bytes:
     Raises: HcertError with TOO_LONG, NOT_HC1, BASE45, NOT_COMPRESSED, INFLATE or
     INFLATED_TOO_LARGE.
     """
+    if is_hc1(text):
+        return inflate(base45.decode(text[len(PREFIX) :]))
     if not isinstance(text, str) or not text.startswith(PREFIX):
         raise HcertError(
             Fault.NOT_HC1, 'found no "HC1:" at the beginning, expected an EU-style credential'
         )
-    if len(text) > MAX_TEXT:
-        raise HcertError(
-            Fault.TOO_LONG,
-            f"found {len(text)} characters, expected at most {MAX_TEXT}: no QR symbol holds more",
-        )
-    return inflate(base45.decode(text[len(PREFIX) :]))
+    raise HcertError(
+        Fault.TOO_LONG,
+        f"found {len(text)} characters, expected at most {MAX_TEXT}: no QR symbol holds more",
+    )
+
+
+def is_hc1(text: object) -> bool:
+    """Whether it is a text that begins with the prefix and is not too long."""
+    return isinstance(text, str) and text.startswith(PREFIX) and len(text) <= MAX_TEXT
 
 
 def inflate(data: bytes) -> bytes:
@@ -146,6 +154,12 @@ def inflate(data: bytes) -> bytes:
             Fault.NOT_COMPRESSED,
             "found bytes without a zlib header, expected a compressed message (RFC 1950)",
         )
+    # What is one stored block from end to end, as this library writes it, is cut out as it stands.
+    length = len(data) - STORED_OVERHEAD
+    if 0 <= length <= MAX_MESSAGE_BYTES and data[:7] == stored_head(length):
+        message = data[7:-4]
+        if zlib_ng.adler32(message).to_bytes(4, "big") == data[-4:]:
+            return message
     stream = zlib_ng.decompressobj()
     try:
         message = stream.decompress(data, MAX_MESSAGE_BYTES + 1)

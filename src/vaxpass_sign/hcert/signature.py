@@ -5,6 +5,8 @@ This is the one place where the library verifies a signature over bytes that COS
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
@@ -12,10 +14,28 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-__all__ = ["verify_signature"]
+__all__ = ["der_signature", "verify_signature", "verify_signatures"]
 
-_ECDSA_SHA256 = ECDSA(SHA256())
+_SHA256 = SHA256()
+_ECDSA_SHA256 = ECDSA(_SHA256)
 _PSS_SHA256 = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=32)
+
+# Dss-Sig-Value (RFC 3279 §2.2.3) of two INTEGERs that take 32 bytes, and a zero before them where
+# their top bit is set.
+_DER = {
+    (False, False): b"\x30\x44\x02\x20%b\x02\x20%b",
+    (False, True): b"\x30\x45\x02\x20%b\x02\x21\0%b",
+    (True, False): b"\x30\x45\x02\x21\0%b\x02\x20%b",
+    (True, True): b"\x30\x46\x02\x21\0%b\x02\x21\0%b",
+}
+
+
+def der_signature(signature: bytes) -> bytes:
+    """A raw r‖s of exactly 64 bytes as the DER that cryptography takes."""
+    r, s = signature[:32], signature[32:]
+    if r[0] and s[0]:
+        return _DER[r[0] > 0x7F, s[0] > 0x7F] % (r, s)
+    return encode_dss_signature(int.from_bytes(r, "big"), int.from_bytes(s, "big"))
 
 
 def verify_signature(public_key: object, message: bytes, signature: bytes) -> bool:
@@ -24,17 +44,45 @@ def verify_signature(public_key: object, message: bytes, signature: bytes) -> bo
     A P-256 key: exactly 64 bytes, raw r‖s; r and s from 1 to n-1, s high or low. An RSA key: PSS
     with SHA-256, MGF1-SHA256 and a salt of 32 bytes. Any other key: False.
     """
-    try:
-        if isinstance(public_key, EllipticCurvePublicKey):
-            if len(signature) != 64:
-                return False
-            r = int.from_bytes(signature[:32], "big")
-            s = int.from_bytes(signature[32:], "big")
-            public_key.verify(encode_dss_signature(r, s), message, _ECDSA_SHA256)
-        elif isinstance(public_key, RSAPublicKey):
-            public_key.verify(signature, message, _PSS_SHA256, SHA256())
+    return verify_signatures(public_key, [message], [signature])[0]
+
+
+def verify_signatures(
+    public_key: object, messages: Sequence[bytes], signatures: Sequence[bytes]
+) -> list[bool]:
+    """The same for each message with its signature, all of one key."""
+    if isinstance(public_key, EllipticCurvePublicKey):
+        return _verify_ecdsa(public_key, messages, signatures)
+    if isinstance(public_key, RSAPublicKey):
+        return _verify_pss(public_key, messages, signatures)
+    return [False] * len(messages)
+
+
+def _verify_ecdsa(
+    public_key: EllipticCurvePublicKey, messages: Sequence[bytes], signatures: Sequence[bytes]
+) -> list[bool]:
+    # No DER is empty, so that an empty one is refused for a signature of another length.
+    ders = [der_signature(s) if len(s) == 64 else b"" for s in signatures]
+    verify, ecdsa, held = public_key.verify, _ECDSA_SHA256, []
+    for der, message in zip(ders, messages, strict=True):
+        try:
+            verify(der, message, ecdsa)
+        except InvalidSignature:
+            held.append(False)
         else:
-            return False
-    except InvalidSignature:
-        return False
-    return True
+            held.append(True)
+    return held
+
+
+def _verify_pss(
+    public_key: RSAPublicKey, messages: Sequence[bytes], signatures: Sequence[bytes]
+) -> list[bool]:
+    held = []
+    for signature, message in zip(signatures, messages, strict=True):
+        try:
+            public_key.verify(signature, message, _PSS_SHA256, _SHA256)
+        except InvalidSignature:
+            held.append(False)
+        else:
+            held.append(True)
+    return held

@@ -1,0 +1,205 @@
+"""Plain payloads: the form that this library writes, read in parts that recur.
+
+A payload is plain when its bytes are, part by part, those of our own vaccinations::
+
+    {1: iss, 4: exp, 6: iat, -260: {1: {"v": [{"ci": …,      head    the same in a whole run
+    "co": …, "dn": …,                                        first   few different ones
+    "dt": …,                                                 a date
+    "is": …, "ma": …, "mp": …, "sd": …, "tg": …, "vp": …}],  second  few different ones
+    "dob": …, "nam": {…}, "ver": …}}}                        last    a person's own
+
+The parts that recur are decoded and judged once; only the last is decoded each time. This gives
+what decoding the whole gives, because a CBOR item ends where its own bytes say (RFC 8949 §3): when
+each part, on its own, is exactly so many whole pairs of a map, they are these pairs in the whole
+too. What is not plain is no fault: the numbered steps alone read and judge it.
+
+>>> read_plain(bytes.fromhex("a0")) is None
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from vaxpass_sign.check.schema import NAME_CHECKS, REQUIRED, TOP_CHECKS, Check
+from vaxpass_sign.check.verify import CODE_SETS, code_warnings
+from vaxpass_sign.errors import HcertError
+from vaxpass_sign.hcert import cbor, claims
+
+__all__ = ["PERSONAL", "Plain", "keep_schema", "read_plain"]
+
+_ENTRY = REQUIRED["v"]
+_CHECKS: dict[str, Check] = TOP_CHECKS | NAME_CHECKS | _ENTRY
+_NUMBERS = frozenset({"dn", "sd"})
+
+PERSONAL: Final = ("ci", "dob", "ver", "fn", "gn", "fnt", "gnt")
+"""The fields whose values :func:`read_plain` does not judge, in its order."""
+
+_FIRST = ("co", "dn")
+_SECOND = ("is", "ma", "mp", "sd", "tg", "vp")
+_LAST = ("dob", "nam", "ver")
+_NAME = ("fn", "gn", "fnt", "gnt")
+_MONONYM = ("fn", "fnt")
+
+# What stands between the parts: keys and heads.
+_HCERT_KEY = bytes.fromhex("390103")  # -260
+_BEFORE_CI = _HCERT_KEY + bytes.fromhex("a101a4") + b"\x61v\x81\xaa\x62ci\x78"
+_BEFORE_DATE = b"\x62dt\x6a"
+_DATE_BYTES = 10
+_LAST_KEY = b"\x63dob"
+
+
+class Plain(NamedTuple):
+    """A plain payload."""
+
+    head: bytes
+    """What stands before -260, so iss, exp and iat."""
+    claims: dict[Any, Any]
+    values: tuple[Any, ...]
+    """The values of PERSONAL; "" for the gn and gnt that a mononym does not have."""
+    warnings: tuple[str, ...]
+    """The warnings of its codes."""
+
+
+def read_plain(payload: bytes) -> Plain | None:
+    """The claims of a plain payload, None for any other.
+
+    They are what :func:`claims.decode_claims` gives, and keep the schema, once
+    :func:`keep_schema` has said yes to the values.
+    """
+    parts = _cut(payload)
+    if parts is None:
+        return None
+    head, uvci, first, date, second, last = parts
+    registered, codes, dt = _registered(head), _codes(first, second), _date(date)
+    if registered is None or codes is None or dt is None:
+        return None
+    try:
+        ci = uvci.decode()
+        dob, nam, ver = _pairs(cbor.decode_loosely(b"\xa3" + last), _LAST)
+        if len(nam) == len(_MONONYM):
+            fn, fnt = _pairs(nam, _MONONYM)
+            gn, gnt = "", ""
+            nam = {"fn": fn, "fnt": fnt}
+        else:
+            fn, gn, fnt, gnt = _pairs(nam, _NAME)
+            nam = {"fn": fn, "gn": gn, "fnt": fnt, "gnt": gnt}
+    except (HcertError, _NotPlainError, UnicodeDecodeError):
+        return None
+    # Dicts of the names above, not of the decoder's own: a tenth less memory for each text.
+    entry = {"ci": ci, **codes.first, "dt": dt, **codes.second}
+    dcc = {"v": [entry], "dob": dob, "nam": nam, "ver": ver}
+    found = {**registered, claims.CLAIM_HCERT: {claims.SUBCLAIM_EU_DCC: dcc}}
+    return Plain(head, found, (ci, dob, ver, fn, gn, fnt, gnt), codes.warnings)
+
+
+class _NotPlainError(Exception):
+    """A map is not of the plain form."""
+
+
+def _pairs(mapping: Any, names: tuple[str, ...]) -> Iterable[Any]:
+    """The values of a map that has exactly these keys, in this order.
+
+    A text is equal to texts only, so that no key is of another type.
+    """
+    if type(mapping) is not dict or tuple(mapping) != names:
+        raise _NotPlainError
+    return mapping.values()
+
+
+def _cut(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes] | None:
+    """Head, UVCI, first, date, second and last; None when what stands between them does not.
+
+    A cut in a wrong place, within a text that holds such bytes, gives parts that are no whole
+    pairs.
+    """
+    place = payload.find(_BEFORE_CI)
+    uvci_at = place + len(_BEFORE_CI) + 1
+    if place < 0 or uvci_at >= len(payload):
+        return None
+    first_at = uvci_at + payload[uvci_at - 1]
+    first_end = payload.find(_BEFORE_DATE, first_at)
+    date_at = first_end + len(_BEFORE_DATE)
+    second_at = date_at + _DATE_BYTES
+    last_at = payload.find(_LAST_KEY, second_at)
+    if first_end < 0 or last_at < 0:
+        return None
+    return (
+        payload[:place],
+        payload[uvci_at:first_at],
+        payload[first_at:first_end],
+        payload[date_at:second_at],
+        payload[second_at:last_at],
+        payload[last_at:],
+    )
+
+
+class _Codes(NamedTuple):
+    """An entry's fields that few payloads have for themselves."""
+
+    first: dict[str, Any]
+    second: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+# A signing run has one iss, exp and iat, so that these bytes are the same in all it signed.
+@lru_cache(maxsize=1024)
+def _registered(head: bytes) -> dict[Any, Any] | None:
+    """The claims before -260 when ``head`` is the beginning of a payload that ends with -260.
+
+    With -260: null after it, ``head`` must be the claims of a whole payload, -260 the last of them.
+    Nothing but the appended bytes can then be that key and that null.
+    """
+    try:
+        found = claims.decode_claims(head + _HCERT_KEY + b"\xf6")
+    except HcertError:
+        return None
+    key, value = found.popitem()
+    return found if key == claims.CLAIM_HCERT and value is None else None
+
+
+@lru_cache(maxsize=4096)
+def _codes(first: bytes, second: bytes) -> _Codes | None:
+    """The fields of both parts and the codes' warnings; None unless they keep the schema."""
+    before, after = _fields(first, _FIRST), _fields(second, _SECOND)
+    if before is None or after is None:
+        return None
+    entry = before | after
+    warnings = code_warnings("v", *[entry[field] for field in CODE_SETS["v"]])
+    return _Codes(before, after, warnings)
+
+
+def _fields(part: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """The pairs of a part that holds exactly these fields, each as the schema wants it."""
+    try:
+        found = cbor.decode(bytes((0xA0 + len(names),)) + part)
+    except HcertError:
+        return None
+    if tuple(found) != names or not all(_keeps(name, [found[name]]) for name in names):
+        return None
+    return dict(found)
+
+
+@lru_cache(maxsize=4096)
+def _date(data: bytes) -> str | None:
+    """A vaccination's date; None unless it keeps the schema."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if _keeps("dt", [text]) else None
+
+
+def keep_schema(rows: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether the values of all rows (each of PERSONAL) are texts that keep the schema."""
+    return all(map(_keeps, PERSONAL, zip(*rows, strict=True)))
+
+
+def _keeps(field: str, column: Iterable[Any]) -> bool:
+    """Whether all values of a field are of its type and keep the schema."""
+    # By type first: 1, 1.0 and true are one member of a set.
+    if set(map(type, column)) != {int if field in _NUMBERS else str}:
+        return False
+    return not any(map(_CHECKS[field], set(column)))
