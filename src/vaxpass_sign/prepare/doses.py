@@ -52,6 +52,8 @@ _FAMILY_NAMES = (
     ("âu", "dương"),
 )
 
+_FIRST_WORDS = frozenset(family[0] for family in _FAMILY_NAMES)
+
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
@@ -156,8 +158,10 @@ def split_full_name(full_name: str) -> tuple[str, str]:
     (('Tôn Nữ', 'Thị Ninh'), ('Nguyễn', 'Văn A'), ('Y', ''))
     """
     words = normalise_name(full_name).split(" ")
-    folded = tuple(word.casefold() for word in words)
-    for family in _FAMILY_NAMES:
+    folded: tuple[str, ...] = ()
+    if words[0].casefold() in _FIRST_WORDS:
+        folded = tuple(word.casefold() for word in words)
+    for family in _FAMILY_NAMES if folded else ():
         if folded[: len(family)] == family and len(words) > len(family):
             return " ".join(words[: len(family)]), " ".join(words[len(family) :])
     return words[0], " ".join(words[1:])
