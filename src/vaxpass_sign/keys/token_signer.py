@@ -47,7 +47,7 @@ from vaxpass_sign.keys.pin import hidden
 from vaxpass_sign.keys.session import TokenSession, open_session
 from vaxpass_sign.keys.signer import PublicKey, Signer
 from vaxpass_sign.keys.suited import alg_of_curve, alg_of_modulus, unsuited
-from vaxpass_sign.keys.token import fault, token_calls
+from vaxpass_sign.keys.token import TokenInfo, fault, token_calls, token_info
 from vaxpass_sign.keys.uri import Pkcs11Uri
 
 __all__ = ["Pkcs11Signer"]
@@ -112,6 +112,11 @@ class Pkcs11Signer(Signer):
     def public_key(self) -> PublicKey | None:
         """The public half, or None when the token doesn't hold it."""
         return self._public_key
+
+    @property
+    def token(self) -> TokenInfo:
+        """What the token said of itself when it was found."""
+        return token_info(self._opened.token)
 
     def sign(self, messages: Sequence[bytes]) -> list[bytes]:
         """Sign each message, in order: see :meth:`vaxpass_sign.keys.signer.Signer.sign`.
