@@ -7,16 +7,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CWT_STAMP := .venv-cwt/.installed
 
-.PHONY: demo test test-long lint bench venv venv-cwt softhsm compiler clean
+.PHONY: demo test test-long lint bench venv venv-cwt softhsm compiler browser clean
 
 demo: $(STAMP) softhsm
 	rm -rf demo
 	$(BIN)/python -m vaxpass_sign demo demo
 
-test: $(STAMP) $(CWT_STAMP) softhsm compiler
+test: $(STAMP) $(CWT_STAMP) softhsm compiler browser
 	$(BIN)/python -m pytest -m "not long"
 
-test-long: $(STAMP) $(CWT_STAMP) softhsm compiler
+test-long: $(STAMP) $(CWT_STAMP) softhsm compiler browser
 	$(BIN)/python -m pytest -m long --timeout 7200
 	HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest tests/hcert tests/record tests/check tests/prepare --timeout 7200
 
@@ -26,10 +26,13 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
-bench: $(STAMP) $(CWT_STAMP) softhsm
+bench: $(STAMP) $(CWT_STAMP) softhsm compiler
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/sign.py
 	$(BIN)/python benchmarks/deflate.py
+	$(BIN)/python benchmarks/verify.py
+	$(BIN)/python benchmarks/batch.py
+	$(BIN)/python benchmarks/tune.py --slow 5 --at-once 8
 
 venv: $(STAMP)
 venv-cwt: $(CWT_STAMP)
@@ -56,6 +59,10 @@ softhsm:
 # The tests compile a PKCS#11 module that models a slow or failing token.
 compiler:
 	@sh .ci/install-missing cc
+
+# A test opens the report's page in a real browser.
+browser:
+	@sh .ci/install-missing chromium
 
 clean:
 	rm -rf demo .venv .venv-cwt

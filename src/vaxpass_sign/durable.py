@@ -26,7 +26,7 @@ from pathlib import Path
 
 from vaxpass_sign.errors import InputError
 
-__all__ = ["cannot_write", "make_directory", "replace_file", "write_file"]
+__all__ = ["cannot_write", "make_directory", "replace_file", "sync_directory", "write_file"]
 
 
 def make_directory(path: Path) -> None:
@@ -39,7 +39,7 @@ def make_directory(path: Path) -> None:
         for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
             missing.mkdir(mode=0o700)
             # A file in it survives a power cut only when the directory's own entry does.
-            _fsync_directory(missing.parent)
+            sync_directory(missing.parent)
         path.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(
@@ -85,7 +85,7 @@ def replace_file(path: Path) -> Iterator[Path]:
             os.fsync(descriptor)
             temporary.replace(path)
             # The rename itself is only durable once the directory is.
-            _fsync_directory(path.parent)
+            sync_directory(path.parent)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise cannot_write(path, error) from error
@@ -132,7 +132,8 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _fsync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make the entries of a directory (what was made, renamed or removed in it) durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -17,9 +17,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = [
+    "CampaignError",
     "CertificateError",
     "HcertError",
     "InputError",
+    "LedgerError",
     "MissingExtraError",
     "ModuleError",
     "PinError",
@@ -72,6 +74,10 @@ class CertificateError(InputError):
     """A DSC, CSCA or CSR can't be read, or doesn't fit the key or the task."""
 
 
+class CampaignError(InputError):
+    """A campaign can't go on as it stands: its settings, files, clock or key don't fit together."""
+
+
 class MissingExtraError(InputError):
     """A part of the library needs an extra that is not installed."""
 
@@ -117,6 +123,10 @@ class HcertError(UntrustedError):
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         super().__init__(message)
+
+
+class LedgerError(UntrustedError):
+    """A ledger, or a file that it commits, is not what was written: nothing is added to it."""
 
 
 class TrustError(UntrustedError):

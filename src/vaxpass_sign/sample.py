@@ -11,11 +11,12 @@ names only roughly; what matters is that lengths, accents and birth dates look l
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 from vaxpass_sign.prepare.doses import record_from_row
 from vaxpass_sign.record.model import VaccinationRecord
 
-__all__ = ["dose_rows", "records"]
+__all__ = ["dose_rows", "each_dose_row", "records"]
 
 _FAMILY = (
     "Nguyễn Trần Lê Phạm Hoàng Huỳnh Phan Vũ Võ Đặng Bùi Đỗ Hồ Ngô Dương Lý Nông Triệu Hà Lương"
@@ -37,8 +38,13 @@ _VACCINE_WEIGHTS = (35, 30, 10, 20, 5)
 
 def dose_rows(count: int, *, seed: int = 1) -> list[dict[str, str]]:
     """``count`` rows of a dose table, one for each person."""
+    return list(each_dose_row(count, seed=seed))
+
+
+def each_dose_row(count: int, *, seed: int = 1) -> Iterator[dict[str, str]]:
+    """The rows of :func:`dose_rows` one by one, for tables that don't fit into memory."""
     rng = random.Random(seed)  # noqa: S311 (made-up people, no secret)
-    return [_row(rng, number) for number in range(1, count + 1)]
+    return (_row(rng, number) for number in range(1, count + 1))
 
 
 def records(count: int, *, seed: int = 1) -> list[VaccinationRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -35,6 +36,11 @@ class Demo:
     def folder(self) -> Path:
         return self.home / "a demo"
 
+    def rows(self, kind: str) -> list[dict]:
+        """Every row of the campaign's clean/ or signed/, file by file."""
+        paths = sorted((self.folder / "campaign" / kind).glob("*.parquet"))
+        return [row for path in paths for row in parquet.read_table(path).to_pylist()]
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory, softhsm: SoftHsm) -> Demo:
@@ -47,28 +53,56 @@ def test_every_row_is_signed_and_valid(demo: Demo) -> None:
     """The table's rows and the credentials are as many, and each verifies below the CSCA."""
     with (demo.folder / "doses.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    signed = parquet.read_table(demo.folder / "signed.parquet").to_pylist()
+    signed = demo.rows("signed")
+    clean = {row["uvci"]: row for row in demo.rows("clean")}
     trust = TrustStore.load(demo.folder / "trust", anchors=demo.folder / "csca.pem")
     assert demo.done.code == 0
-    assert [row["record_id"] for row in signed] == [row["record_id"] for row in rows]
-    assert len(signed) == PEOPLE
+    assert len(rows) == len(signed) == len(clean) == PEOPLE
+    assert {row["uvci"] for row in signed} == set(clean)
+    assert {i["record_id"] for row in clean.values() for i in row["record_ids"]} == {
+        row["record_id"] for row in rows
+    }
     assert all(verify(row["hc1"], trust) for row in signed)
-    assert len({row["uvci"] for row in signed}) == PEOPLE
+
+
+def test_it_is_a_campaign_as_any_other(demo: Demo, program) -> None:
+    """The commands go on with it: nothing is left to sign, the audit is clean, the page is there."""
+    campaign = demo.folder / "campaign"
+    assert sorted(path.name for path in (campaign / "reports").iterdir()) == [
+        *("audit.html", "audit.json", "report.html"),
+    ]
+    audit = json.loads((campaign / "reports" / "audit.json").read_text("utf-8"))
+    assert (audit["clean"], audit["verified"], audit["pending_rows"]) == (True, PEOPLE, 0)
+    conf = {"SOFTHSM2_CONF": str(demo.folder / "token" / "softhsm2.conf")}
+    for arguments, words in (
+        (["clean", campaign, demo.folder / "doses.csv"], "0 people to sign"),
+        (["sign", campaign], "nothing to sign"),
+        (["audit", campaign, "--head", audit["head"]], "CLEAN"),
+    ):
+        done = program(*arguments, env=conf)
+        assert (done.code, words in done.out) == (0, True), done.err
 
 
 def test_three_pictures_hold_the_first_credentials(demo: Demo) -> None:
-    """qr/ has three pictures, which read as the first three rows."""
-    texts = parquet.read_table(demo.folder / "signed.parquet")["hc1"].to_pylist()[:3]
+    """qr/ has three pictures, which read as the first three credentials."""
+    texts = [row["hc1"] for row in demo.rows("signed")[:3]]
     assert [read_qr(demo.folder / "qr" / f"{n}.png") for n in (1, 2, 3)] == texts
 
 
 def test_the_summary_tells_counts_rates_and_places(demo: Demo) -> None:
-    """A person reads how many, how fast, where the files are; lines fit a terminal, but for the command."""
+    """A person reads how many, how fast, where the files are; lines fit a terminal, but for commands."""
     out = demo.done.out
-    assert re.search(rf"signed +'?a demo/signed.parquet'? +{PEOPLE:,} in [0-9.]+ s", out)
-    assert re.search(r"verified +each of them valid, in [0-9.]+ s \([0-9,]+/s\)", out)
-    assert re.search(r"rejected +a demo/rejected.csv +0$", out, re.MULTILINE)
-    assert max(len(line) for line in out.splitlines() if " verify " not in line) <= 80
+    rate = r"in [0-9.]+ s \([0-9,]+/s\)$"
+    for line in (
+        rf"dose table +a demo/doses\.csv +{PEOPLE:,} people",
+        rf"campaign +a demo/campaign +{PEOPLE:,} clean, 0 rejected$",
+        rf"signed +a demo/campaign/signed +{PEOPLE:,} {rate}",
+        rf"verified +each of them valid, {rate}",
+        r"audit +a demo/campaign/reports/audit\.html +nothing was found$",
+        r"report +a demo/campaign/reports/report\.html +by province and facility$",
+    ):
+        assert re.search(f"^  {line}", out, re.MULTILINE), line
+    assert max(len(line) for line in out.splitlines() if " vaxpass_sign " not in line) <= 80
     for word in re.findall(r"a demo/[\w./-]+", out):
         assert (demo.home / word.rstrip(".")).exists(), word
 
@@ -82,28 +116,31 @@ def test_the_summary_says_that_production_is_different(demo: Demo) -> None:
 def test_steps_are_told_on_stderr(demo: Demo) -> None:
     """Without a terminal each step is one line, so that a log shows where it is."""
     assert [line.split()[1] for line in demo.done.err.splitlines()] == [
-        *("making", "signing", "verifying"),
+        *("making", "cleaning", "signing", "verifying"),
     ]
 
 
 @pytest.mark.parametrize("found_by", ["path", "name"])
-def test_the_printed_command_works_as_it_stands(demo: Demo, tmp_path: Path, found_by: str) -> None:
-    """Copied into a shell where the demonstration was run, it verifies a picture."""
+def test_the_printed_commands_work_as_they_stand(demo: Demo, tmp_path: Path, found_by: str) -> None:
+    """Copied into a shell where the demonstration was run, they verify, audit and report."""
     out, environment = demo.done.out, dict(os.environ)
     if found_by == "name":
         # With its folder on PATH the interpreter is typed by its bare name.
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         folder = demo.home / "second"
         out = run_program("demo", folder, "--people", 1, cwd=demo.home, env=environment).out
-    [line] = [line for line in out.splitlines() if " verify " in line]
-    if found_by == "name":
-        assert line.split()[0] in ("python", "python3", Path(sys.executable).name)
-    assert "--anchor" in line
-    ran = subprocess.run(
-        line.strip(), shell=True, cwd=demo.home, env=environment, capture_output=True, text=True
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.startswith("VALID  ")
+    begins = {"verify": "VALID  ", "audit": "CLEAN  ", "report": ""}
+    for name, beginning in begins.items():
+        [line] = [line for line in out.splitlines() if f" vaxpass_sign {name} " in line]
+        if found_by == "name":
+            assert line.split()[0] in ("python", "python3", Path(sys.executable).name)
+        assert ("--anchor" in line) == (name == "verify")
+        ran = subprocess.run(
+            line.strip(), shell=True, cwd=demo.home, env=environment, capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert "Traceback" not in ran.stderr
+        assert ran.stdout.startswith(beginning)
 
 
 def test_an_interpreter_below_is_typed_from_here(demo: Demo) -> None:
@@ -162,13 +199,13 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, softhsm: SoftHsm) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
-        for line in running.stderr:
-            if "signing" in line:
-                break
-        time.sleep(0.3)
+        while not list(folder.glob("campaign/signed/*")):
+            assert running.poll() is None
+            time.sleep(0.02)
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
-    assert (running.returncode, out, err) == (130, "", "vaxpass-sign: stopped\n")
+    assert (running.returncode, out) == (130, "")
+    assert [line for line in err.splitlines() if "…" not in line] == ["vaxpass-sign: stopped"]
     assert list(tmp_path.iterdir()) == []
 
 

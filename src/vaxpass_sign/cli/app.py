@@ -14,7 +14,7 @@ import typer
 
 __all__ = ["COMMANDS", "run"]
 
-COMMANDS = ("verify", "inspect", "issue", "token", "demo")
+COMMANDS = ("verify", "inspect", "issue", "clean", "sign", "audit", "report", "token", "demo")
 """In the order in which help lists them."""
 
 # What typer raises when it can't make sense of the arguments. It has no public name for the class

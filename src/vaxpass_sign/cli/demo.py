@@ -17,7 +17,12 @@ from vaxpass_sign.demo import DemoReport, Progress, run_demo
 
 __all__ = ["command"]
 
-_TITLES = {"token": "making a token", "sign": "signing", "verify": "verifying"}
+_TITLES = {
+    "token": "making a token",
+    "clean": "cleaning",
+    "sign": "signing",
+    "verify": "verifying",
+}
 
 
 def command(
@@ -31,8 +36,8 @@ def command(
 ) -> None:
     """Sign a made-up dose table on a new SoftHSM token.
 
-    Makes the token, a CSCA and a DSC, a table of people, signs it, verifies every credential and
-    writes three QR pictures.
+    Makes the token, a CSCA and a DSC, a table of people and a campaign; cleans and signs the table,
+    audits every credential, writes a page with the progress and three QR pictures.
     """
     with _progress() as progress:
         report = run_demo(directory, people, progress)
@@ -44,7 +49,14 @@ def command(
 def _progress() -> Iterator[Progress]:
     """Bars on a terminal; elsewhere one line on stderr as each step begins."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda step, done, total: None if done else tell(f"{_TITLES[step]} …")
+        told = set()
+
+        def begun(step: str, done: int, total: int) -> None:
+            if step not in told:
+                told.add(step)
+                tell(f"{_TITLES[step]} …")
+
+        yield begun
         return
 
     from rich.console import Console
@@ -59,16 +71,15 @@ def _progress() -> Iterator[Progress]:
 
 
 def _summary(report: DemoReport) -> Iterator[str]:
-    table, dsc = report.table, report.dsc
-    signed = f"{table.signed:,} in {table.seconds:.1f} s ({table.signed / table.seconds:,.0f}/s)"
-    rate = report.verified / report.verify_seconds
-    verified = f"each of them valid, in {report.verify_seconds:.1f} s ({rate:,.0f}/s)"
+    cleaned, signed, audit, dsc = report.cleaned, report.signed, report.audit, report.dsc
     yield typer.style("Signed on the token, and verified.", fg="green", bold=True)
     for label, path, words in (
-        ("dose table", report.doses, f"{table.rows:,} people, all made up"),
-        ("signed", table.signed_path, signed),
-        ("verified", None, verified),
-        ("rejected", table.rejected_path, f"{table.rejected:,}"),
+        ("dose table", report.doses, f"{cleaned.rows:,} people, all made up"),
+        ("campaign", report.campaign, f"{cleaned.people:,} clean, {cleaned.rejected:,} rejected"),
+        ("signed", report.credentials, f"{signed.signed:,} {_rate(signed.signed, signed.seconds)}"),
+        ("verified", None, f"each of them valid, {_rate(audit.verified, audit.seconds)}"),
+        ("audit", report.audit_page, "nothing was found"),
+        ("report", report.report_page, "by province and facility"),
         ("QR pictures", report.pictures[0].parent, f"{len(report.pictures)}, ready for print"),
         ("DSC", report.dsc_file, f"kid {dsc.kid.hex()}, until {dsc.not_after:%Y-%m-%d}"),
         ("CSCA", report.csca_file, "issued the DSC"),
@@ -77,20 +88,29 @@ def _summary(report: DemoReport) -> Iterator[str]:
         yield f"  {label:13}{'' if path is None else _shown(path):20}  {words}"
     yield ""
     yield "Check one as a border guard would:"
-    yield "  " + shlex.join(
-        [
-            *_program(),
-            "verify",
-            *("--trust", _shown(report.dsc_file.parent)),
-            *("--anchor", _shown(report.csca_file)),
-            _shown(report.pictures[0]),
-        ]
+    yield _command_line(
+        "verify",
+        *("--trust", _shown(report.dsc_file.parent)),
+        *("--anchor", _shown(report.csca_file)),
+        _shown(report.pictures[0]),
     )
+    yield "Audit all as an inspector would, and see how far the campaign is:"
+    yield _command_line("audit", _shown(report.campaign))
+    yield _command_line("report", _shown(report.campaign))
     yield ""
     yield typer.style("For demonstration only.", fg="yellow", bold=True)
     yield "The keys of the CSCA and of the DSC are on one token, its PIN in a file there."
     yield "In production the CSCA's key is on a token of its own, offline, and no PIN is in"
     yield "a file."
+
+
+def _rate(count: int, seconds: float) -> str:
+    return f"in {seconds:.1f} s ({count / seconds:,.0f}/s)"
+
+
+def _command_line(*arguments: str) -> str:
+    """A command as the user would type it here."""
+    return "  " + shlex.join([*_program(), *arguments])
 
 
 def _program() -> list[str]:

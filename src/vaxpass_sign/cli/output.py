@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
 
 from vaxpass_sign.errors import InputError
 
-__all__ = ["OutputClosed", "plain", "print_json", "print_line", "tell"]
+__all__ = ["OutputClosed", "plain", "print_json", "print_line", "show_line", "tell"]
 
 # Joiners shape Persian and Indic names, and these two spaces are in use; the rest of what Unicode
 # calls not printable is for steering.
@@ -65,9 +66,17 @@ def print_json(value: dict[str, Any]) -> None:
     print_line(text)
 
 
+def show_line(text: str) -> None:
+    """One line of something longer on stderr, such as what is asked about."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            typer.echo(plain(text), err=True)
+
+
 def tell(message: object) -> None:
     """One line on stderr, whatever the message holds."""
     line = " ".join(str(message).split())
     # Without stderr there is nobody to tell; the exit code says it all the same.
     if sys.stderr is not None:
-        typer.echo(f"vaxpass-sign: {plain(line)}", err=True)
+        with suppress(OSError):
+            typer.echo(f"vaxpass-sign: {plain(line)}", err=True)

@@ -1,0 +1,1 @@
+"""Auditing a campaign: its books, its credentials, what was found."""

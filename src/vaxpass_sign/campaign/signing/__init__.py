@@ -1,0 +1,1 @@
+"""Signing a campaign: the coordinator, its workers, what is shown before."""
