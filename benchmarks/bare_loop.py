@@ -18,6 +18,24 @@ CKA_CLASS, CKA_LABEL, CKO_PRIVATE_KEY = 0, 3, 3
 CKM_ECDSA, CKM_RSA_PKCS_PSS, CKM_SHA256, CKG_MGF1_SHA256 = 0x1041, 0xD, 0x250, 2
 
 
+# A function's place in CK_FUNCTION_LIST, behind its version.
+PLACES = {
+    "C_Initialize": 0,
+    "C_GetSlotList": 4,
+    "C_OpenSession": 12,
+    "C_Login": 18,
+    "C_FindObjectsInit": 26,
+    "C_FindObjects": 27,
+    "C_FindObjectsFinal": 28,
+    "C_SignInit": 42,
+    "C_Sign": 43,
+}
+
+
+class FunctionList(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_ubyte * 2), ("functions", _POINTER * 68))
+
+
 class Attribute(ctypes.Structure):
     _fields_ = (("type", _ULONG), ("value", _POINTER), ("length", _ULONG))
 
@@ -26,7 +44,9 @@ class BareKey:
     """A key on a token and the two calls that sign with it; no code of the library."""
 
     def __init__(self, module: str, pin: str, label: str, rsa_bytes: int) -> None:
-        self._calls = ctypes.CDLL(module)
+        library, found = ctypes.CDLL(module), ctypes.POINTER(FunctionList)()
+        library.C_GetFunctionList(ctypes.byref(found))
+        self._functions = found.contents.functions
         arguments = (ctypes.c_ulong * 6)(0, 0, 0, 0, CKF_OS_LOCKING_OK, 0)
         self._call("C_Initialize", arguments)
         self._session = self._log_in(self._slot(), pin.encode())
@@ -39,12 +59,18 @@ class BareKey:
             self._mechanism = Attribute(CKM_ECDSA, None, 0)  # laid out as a CK_MECHANISM is
         self._signature_bytes = rsa_bytes or 64
 
+    def another_session(self) -> BareKey:
+        """The same key in one more session, for a thread of its own; the login is everybody's."""
+        other = object.__new__(BareKey)
+        other.__dict__.update(self.__dict__)
+        other._session = self._open(self._slot())
+        other._mechanism = Attribute(self._mechanism.type, None, 0)
+        return other
+
     def sign(self, count: int) -> None:
         """The bare loop."""
-        sign_init, sign = self._calls.C_SignInit, self._calls.C_Sign
-        sign_init.restype = sign.restype = _ULONG
-        sign_init.argtypes = (_ULONG, _POINTER, _ULONG)
-        sign.argtypes = (_ULONG, ctypes.c_char_p, _ULONG, ctypes.c_char_p, _POINTER)
+        sign_init = self._function("C_SignInit", _ULONG, _POINTER, _ULONG)
+        sign = self._function("C_Sign", _ULONG, ctypes.c_char_p, _ULONG, ctypes.c_char_p, _POINTER)
         session, key, digest = self._session, self._key, secrets.token_bytes(32)
         mechanism = ctypes.byref(self._mechanism)
         signature = ctypes.create_string_buffer(self._signature_bytes)
@@ -60,14 +86,18 @@ class BareKey:
         self._call("C_GetSlotList", ctypes.c_ubyte(1), slots, ctypes.byref(count))
         return slots[0]
 
-    def _log_in(self, slot: int, pin: bytes) -> int:
+    def _open(self, slot: int) -> int:
         session = _ULONG()
         self._call(
             "C_OpenSession", _ULONG(slot), _ULONG(CKF_SERIAL_SESSION), None, None,
             ctypes.byref(session),
         )  # fmt: skip
-        self._call("C_Login", session, _ULONG(CKU_USER), pin, _ULONG(len(pin)))
         return session.value
+
+    def _log_in(self, slot: int, pin: bytes) -> int:
+        session = self._open(slot)
+        self._call("C_Login", _ULONG(session), _ULONG(CKU_USER), pin, _ULONG(len(pin)))
+        return session
 
     def _find(self, label: bytes) -> int:
         kind, text = _ULONG(CKO_PRIVATE_KEY), ctypes.create_string_buffer(label, len(label))
@@ -84,7 +114,12 @@ class BareKey:
         return key.value
 
     def _call(self, name: str, *arguments: Any) -> None:
-        function = self._calls[name]
-        function.restype = _ULONG
-        if rv := function(*arguments):
+        # Whatever is no number is a pointer.
+        numbers = (_ULONG, ctypes.c_ubyte)
+        kinds = [type(value) if isinstance(value, numbers) else _POINTER for value in arguments]
+        given = [ctypes.cast(v, _POINTER) if isinstance(v, ctypes.Array) else v for v in arguments]
+        if rv := self._function(name, *kinds)(*given):
             raise SystemExit(f"{name} gave CKR 0x{rv:x}")
+
+    def _function(self, name: str, *arguments: Any) -> Any:
+        return ctypes.CFUNCTYPE(_ULONG, *arguments)(self._functions[PLACES[name]])

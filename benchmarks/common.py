@@ -19,17 +19,22 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-__all__ = ["Report", "alternate", "arguments", "median_ratio"]
+__all__ = ["Report", "alternate", "arguments", "median_ratio", "parser"]
 
 
 def arguments(docstring: str | None) -> argparse.Namespace:
     """The flags that every benchmark takes: ``quick`` and ``json``."""
-    parser = argparse.ArgumentParser(
+    return parser(docstring).parse_args()
+
+
+def parser(docstring: str | None) -> argparse.ArgumentParser:
+    """A parser with those flags, for a benchmark that has more."""
+    made = argparse.ArgumentParser(
         description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a first answer in under 30 s")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    return parser.parse_args()
+    made.add_argument("--quick", action="store_true", help="a first answer in under 30 s")
+    made.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    return made
 
 
 def alternate(rounds: int, sides: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
