@@ -1,7 +1,8 @@
-"""Runs the console and python blocks of a Markdown page as a reader would: in one shell, in order.
+"""Runs the blocks of a Markdown page as a reader would: in one shell, in order.
 
 The shell has a terminal of its own, so that programs that ask for a PIN can ask, and are answered.
-A ```python block begins with a comment that names its file; it is saved there when its turn comes.
+A ```python or ```toml block begins with a comment that names its file; it is saved there when its
+turn comes.
 A ```console block holds commands (``$ ``; a line that ends in a backslash goes on) and examples of
 their output. Other blocks are not run.
 """
@@ -58,9 +59,9 @@ def run_page(page: Path, directory: Path, answer: str) -> list[Command]:
     script: list[str] = []
     asked: list[tuple[str, str]] = []
     for language, content in blocks(page.read_text(encoding="utf-8")):
-        if language == "python":
-            name = re.match(r"# (\w+\.py)\n", content)
-            assert name, f"{page.name}: a python block does not begin with the name of its file"
+        if language in ("python", "toml"):
+            name = re.match(r"# ([\w/]+\.(?:py|toml))\n", content)
+            assert name, f"{page.name}: a {language} block does not begin with its file's name"
             script.append(f"cat > {name[1]} <<'END_OF_BLOCK'\n{content}END_OF_BLOCK\n")
         elif language == "console":
             for command, shown in commands(content):
