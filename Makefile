@@ -32,7 +32,10 @@ bench: $(STAMP) $(CWT_STAMP) softhsm compiler
 	$(BIN)/python benchmarks/deflate.py
 	$(BIN)/python benchmarks/verify.py
 	$(BIN)/python benchmarks/batch.py
-	$(BIN)/python benchmarks/tune.py --slow 5 --at-once 8
+	$(BIN)/python benchmarks/scale.py --sizes 30000 300000
+	$(BIN)/python benchmarks/tune.py
+	$(BIN)/python benchmarks/tune.py --slow 5 --at-once 8 --only 1x8
+	$(BIN)/python benchmarks/tune.py --slow 100 --at-once 1 --only 1x1
 
 venv: $(STAMP)
 venv-cwt: $(CWT_STAMP)

@@ -90,9 +90,10 @@ def run(province: Province, steps: tuple[str, ...], *, fresh: bool = True) -> di
     found = {}
     for name in steps:
         _say(f"{name} {province.people:,} …")
-        flags = ("--yes",) if name == "sign" else ()
+        # An audit has a worker for each core.
+        flags = ("--yes", "--workers", str(WORKERS)) if name == "sign" else ()
         began = time.perf_counter()
-        memory = most_memory(name, root, *flags, "--workers", str(WORKERS))
+        memory = most_memory(name, root, *flags)
         seconds = time.perf_counter() - began
         found[name] = Step(seconds / province.people * 1e6, memory)
     return found
