@@ -17,16 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
+# Each worker process imports this script when it starts, and its start is part of what is measured:
+# what only the benchmark needs is imported in the functions that need it.
 from common import Report, alternate, median_ratio, parser
-from province import (
-    BareLoops,
-    Province,
-    bare_signing,
-    bare_verifying,
-    compiled_once,
-    most_memory,
-)
+
+if TYPE_CHECKING:
+    from province import Province
 
 WORKERS = 2
 PROVINCE = 1_174_432
@@ -37,6 +35,8 @@ def main() -> None:
     people = flags.people or (30_000 if flags.quick else 300_000)
     rounds = flags.rounds or (2 if flags.quick else 3)
     report = Report("batch", ("cryptography", "python-pkcs11", "pyarrow"))
+    from province import Province, compiled_once
+
     with tempfile.TemporaryDirectory() as folder:
         compiled_once(Path(folder))
         province = Province.make(Path(folder) / "province", people, _say)
@@ -46,6 +46,8 @@ def main() -> None:
 
 def measure(report: Report, province: Province, rounds: int) -> None:
     """Enter the figures and ratios of one province."""
+    from province import BareLoops, bare_signing, bare_verifying, most_memory
+
     people = province.people
     root = str(province.fresh().layout.root)
     report.figures["people"] = people

@@ -1,9 +1,10 @@
 """Time and memory against size: the same job, ten times as large.
 
 For each size a dose table of made-up people is cleaned; then ``vaxpass-sign sign`` and
-``vaxpass-sign audit`` run as an operator runs them, each a process with two workers, on a SoftHSM
-token. The small campaign is measured before, between and after the steps of the large one, each
-time on a fresh copy, so that what else the machine does strikes both.
+``vaxpass-sign audit`` run as an operator runs them: processes of their own on a SoftHSM token, with
+two workers to sign and one for each core to audit. The small campaign is measured before, between
+and after the steps of the large one, each time on a fresh copy, so that what else the machine does
+strikes both.
 
 ``time_per_record_growth``: the time that signing and auditing take for a record of the large
 campaign, over that of the small one (the median of its rounds). ``pss_mb_small``, ``pss_mb_large``:

@@ -161,7 +161,7 @@ def measure_own_token(flags: argparse.Namespace) -> dict[Setting, float]:
     def most_workers() -> int:
         if token.removable:
             _say("The token says that it is removable: one worker.")
-        return 1 if token.removable else flags.most
+        return 1 if token.removable else flags.most_workers
 
     return sweep(
         lambda setting: token.rate(setting.workers, setting.sessions),
@@ -192,7 +192,7 @@ def measure_campaign(flags: argparse.Namespace, folder: Path, report: Report) ->
 
     found: dict[Setting, float] = {}
     if flags.only is None:
-        found = sweep(measure, lambda: flags.most, flags.most, corner=flags.quick)
+        found = sweep(measure, lambda: flags.most_workers, flags.most, corner=flags.quick)
         chosen = choose(found)
         report.notes += [table(found), recommendation(found)]
         if not flags.quick:
@@ -200,6 +200,8 @@ def measure_campaign(flags: argparse.Namespace, folder: Path, report: Report) ->
     else:
         chosen = flags.only
     _enter(report, found, chosen, as_json=flags.json)
+    if flags.quick:
+        report.notes.append("With --quick the start is a large part of each run: no rate is final.")
     if flags.slow:
         against_bare_loops(report, province, _options(chosen, people), flags.rounds)
 
@@ -279,8 +281,9 @@ def _flags() -> argparse.Namespace:
     flags.add_argument("--most", type=int, help="workers, or sessions of each (32)")
     found = flags.parse_args()
     found.rounds = found.rounds or (1 if found.quick else 3)
-    quick_most = max(2, len(os.sched_getaffinity(0))) * 4
-    found.most = found.most or (quick_most if found.quick else 32)
+    found.most = found.most or (8 if found.quick else 32)
+    cores = max(2, len(os.sched_getaffinity(0)))
+    found.most_workers = min(found.most, cores) if found.quick else found.most
     if found.key and (found.slow or found.only or found.records):
         flags.error("--key goes without --slow, --only and --records")
     if found.only and not found.slow:

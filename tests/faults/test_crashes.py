@@ -36,8 +36,8 @@ def test_killed_runs_are_finished(desk: Desk) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_three_hundred_killed_runs(desk: Desk) -> None:
-    """Three hundred and sixty runs; what came of them is written to docs/reference/crashes.md."""
-    found = list(crashes(desk, 36 * len(HOWS), seed=2))
+    """Three hundred and forty runs; what came of them is written to docs/reference/crashes.md."""
+    found = list(crashes(desk, 34 * len(HOWS), seed=2))
     dead = sum(crash.ended == "dead" for crash in found)
     went_on = sum(crash.ended == "went on" for crash in found)
     assert dead + went_on >= 300
@@ -53,7 +53,8 @@ def test_three_hundred_killed_runs(desk: Desk) -> None:
                 "the same command is run again until nothing is left, and the campaign is audited.",
                 "",
                 f"{len(found)} runs: {dead} died, {went_on} lost a worker and went on without it, "
-                f"and {len(found) - dead - went_on} were done before they could be struck. In every "
+                f"and {len(found) - dead - went_on} were done before they could be struck, or lost "
+                "SoftHSM's token with a killed process (it writes its files in place). In every "
                 "one of them: the audit was clean, every part that was committed when the run died "
                 "was still there with the same bytes, no file was published that was not "
                 "committed, and no (uvci, generation) had two credentials.",
