@@ -59,14 +59,6 @@ class BareKey:
             self._mechanism = Attribute(CKM_ECDSA, None, 0)  # laid out as a CK_MECHANISM is
         self._signature_bytes = rsa_bytes or 64
 
-    def another_session(self) -> BareKey:
-        """The same key in one more session, for a thread of its own; the login is everybody's."""
-        other = object.__new__(BareKey)
-        other.__dict__.update(self.__dict__)
-        other._session = self._open(self._slot())
-        other._mechanism = Attribute(self._mechanism.type, None, 0)
-        return other
-
     def sign(self, count: int) -> None:
         """The bare loop."""
         sign_init = self._function("C_SignInit", _ULONG, _POINTER, _ULONG)
