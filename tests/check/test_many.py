@@ -49,8 +49,13 @@ def assert_same(texts: list, store: TrustStore | None = None, at: datetime = AT)
     store = trust() if store is None else store
     verdicts = verify_texts(texts, store, at)
     assert len(verdicts) == len(texts)
-    for text, verdict in zip(texts, verdicts, strict=True):
+    claims = BatchVerifier(store, at).claims(texts)
+    for text, verdict, found in zip(texts, verdicts, claims, strict=True):
         assert facts(verdict) == facts(verify(text, store, at))
+        if verdict:
+            assert repr(found) == repr(verdict.hcert.claims)
+        else:
+            assert facts(found) == facts(verdict)
     return verdicts
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import cbor2
 import pytest
 from hypothesis import given
@@ -154,3 +156,47 @@ def test_keys_are_sorted(record: VaccinationRecord) -> None:
     )
     assert_sorted(cbor2.loads(cbor.encode(mapping)))
     assert_sorted(cbor2.loads(cose.encode_protected(Alg.PS256, bytes(8))))
+
+
+NOT_PAIRS = [
+    ("a key without its value", b"\x01"),
+    ("a byte after the pairs", b"\x01\x02\x03"),
+    ("an end before the end", b"\x01\x02\xff"),
+    ("something after an end", b"\x01\x02\xff\x01"),
+    ("an array that lacks an element", b"\x01\x82\x01"),
+    ("a map that lacks a value", b"\x01\xa1\x01"),
+    ("an array without an end", b"\x01\x9f\x01"),
+    ("a text without an end", b"\x01\x7f\x61a"),
+    ("a text that lacks a byte", b"\x01\x62a"),
+    ("a tag without a content", b"\x01\xc0"),
+    ("a key twice", b"\x01\x02\x01\x03"),
+]
+
+
+@pytest.mark.parametrize(
+    "pairs", [data for _, data in NOT_PAIRS], ids=[name for name, _ in NOT_PAIRS]
+)
+def test_not_pairs(pairs: bytes) -> None:
+    with pytest.raises(HcertError):
+        cbor.decode_pairs(pairs)
+
+
+@given(
+    st.binary(max_size=12)
+    | st.lists(st.sampled_from(b"\x01\x02\x61\x62\x82\xa1\x9f\xbf\xff\xc0a"), max_size=8).map(bytes)
+)
+def test_pairs_are_those_of_a_map_with_a_length(pairs: bytes) -> None:
+    """Whatever is read as pairs is read the same as a map of so many pairs."""
+    try:
+        found = cbor.decode_pairs(pairs)
+    except HcertError:
+        return
+    assert len(found) < 24
+    stream = io.BytesIO(bytes((0xA0 + len(found),)) + pairs)
+    assert repr(cbor2.CBORDecoder(stream, **cbor._STRICT).decode()) == repr(found)
+    assert stream.tell() == 1 + len(pairs)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.text(max_size=4) | st.integers(0, 200), max_size=5))
+def test_pairs(mapping: dict) -> None:
+    assert cbor.decode_pairs(cbor2.dumps(mapping)[1:]) == mapping

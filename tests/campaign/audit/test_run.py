@@ -283,6 +283,16 @@ DONE: dict[str, tuple[Callable[[Desk], object], list[str]]] = {
         ),
         ["found 0 rows that supersede another, expected 2"],
     ),
+    "two rows that supersede one": (
+        lambda desk: replace_clean(
+            desk,
+            lambda t: with_column(t, "supersedes", [t["uvci"][0].as_py()] * 2 + [None] * (len(t) - 2)),
+        ),
+        [
+            "found 2 rows that supersede another, expected 0",
+            "found 1 rows that are superseded by another, expected 0",
+        ],
+    ),
     "one person's rows without a line": (
         lambda desk: replace_clean(
             desk, lambda t: with_column(t, "person_key", [bytes(32)] * len(t))

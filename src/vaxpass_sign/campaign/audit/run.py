@@ -23,7 +23,7 @@ import shutil
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,9 +102,6 @@ class _Audit:
     state: State
     findings: list[Finding] = field(default_factory=list)
 
-    def find(self, findings: Iterator[Finding]) -> None:
-        self.findings += findings
-
 
 def audit_campaign(
     layout: Layout,
@@ -130,14 +127,13 @@ def audit_campaign(
     with layout.locked(alone=False):
         rows = read_rows(layout.ledger)
         audit = _Audit(layout, rows, State.of(rows))
-        audit.find(check_chain(rows, head.lower() if head else None))
-        audit.find(check_files(layout, rows, audit.state))
-        audit.find(check_inputs(layout, audit.state))
-        audit.find(check_generations(audit.state))
-        _look_for_duplicates(audit, signed=False)
-        verified = _verify_all(audit, workers, progress)
+        # Most of the books is reading and hashing, which lets the workers start beside it.
+        with ThreadPoolExecutor(1) as aside:
+            books = aside.submit(_check_books, audit, head.lower() if head else None)
+            verified, found = _verify_all(audit, workers, progress)
+            audit.findings += [*books.result(), *found]
         if audit.findings:
-            _look_for_duplicates(audit, signed=True)
+            audit.findings += _find_duplicates(audit, signed=True)
         sums = _sums(audit)
         if verified != audit.state.signed_rows and not audit.findings:
             what = (
@@ -162,10 +158,22 @@ def audit_campaign(
     )
 
 
-def _look_for_duplicates(audit: _Audit, *, signed: bool) -> None:
+def _check_books(audit: _Audit, head: str | None) -> list[Finding]:
+    """Steps 1 to 5."""
+    layout, state = audit.layout, audit.state
+    return [
+        *check_chain(audit.rows, head),
+        *check_files(layout, audit.rows, state),
+        *check_inputs(layout, state),
+        *check_generations(state),
+        *_find_duplicates(audit, signed=False),
+    ]
+
+
+def _find_duplicates(audit: _Audit, *, signed: bool) -> list[Finding]:
     work = make_run_folder(audit.layout)
     try:
-        audit.find(check_duplicates(audit.layout, audit.state, work, signed=signed))
+        return list(check_duplicates(audit.layout, audit.state, work, signed=signed))
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -179,22 +187,26 @@ def _is_hash(text: str) -> bool:
 
 def _verify_all(
     audit: _Audit, workers: int | None, progress: Callable[[int, int], None] | None
-) -> int:
+) -> tuple[int, list[Finding]]:
     """Verify every credential of every part that is there; how many are all right."""
-    tasks = list(_tasks(audit))
+    findings: list[Finding] = []
+    tasks = list(_tasks(audit, findings))
     count = min(workers or len(os.sched_getaffinity(0)), max(len(tasks), 1))
     total, seen, verified = audit.state.signed_rows, 0, 0
     for part in _run(tasks, count):
         verified += part.verified
-        audit.findings += part.findings
+        findings += part.findings
         seen += audit.state.signed[part.name].rows
         if progress:
             progress(seen, total)
-    return verified
+    return verified, findings
 
 
-def _tasks(audit: _Audit) -> Iterator[AuditTask]:
-    """A task for each signed part that can be looked into, those of one clean part together."""
+def _tasks(audit: _Audit, findings: list[Finding]) -> Iterator[AuditTask]:
+    """A task for each signed part that can be looked into, those of one clean part together.
+
+    What keeps one from being looked into is added to ``findings``.
+    """
     profiles = {start["profile_hash"]: start for start in audit.state.starts}
     for parts in audit.state.parts_of.values():
         for part in parts:
@@ -206,7 +218,7 @@ def _tasks(audit: _Audit) -> Iterator[AuditTask]:
             fault = _profile_fault(start)
             if start is None or fault:
                 what = f"names the profile {part.profile[:16]}…, {fault}"
-                audit.findings.append(Finding("plan", part.name, what))
+                findings.append(Finding("plan", part.name, what))
                 continue
             yield AuditTask(
                 part,
