@@ -176,9 +176,10 @@ def _different_columns(
     expected = {name: theirs[name] for name in _CARRIED}
     types = signed_schema()
     for name, constant in constants.items():
-        expected[name] = pa.repeat(pa.scalar(constant, types.field(name).type), len(ours))
+        value = pa.scalar(constant, types.field(name).type)
+        expected[name] = pa.chunked_array([pa.repeat(value, len(ours))])
     for name, column in expected.items():
-        if not ours[name].equals(pa.chunked_array(column)):
+        if not ours[name].equals(column):
             for row, (found, wanted) in enumerate(zip(ours[name], column, strict=True)):
                 if found != wanted:
                     yield row, f"its column {name} differs from its clean row or ledger row"
