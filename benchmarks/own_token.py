@@ -1,44 +1,22 @@
 """The reader's own token: how fast its key signs, without anything that could be a credential.
 
-What is signed is one fixed text that begins with 'v', where whatever COSE signs begins with 0x84.
-Each worker is a fresh process with its own login, as in ``vaxpass-sign sign``; they open the key
-one after the other, so that a refused PIN is sent once and the measuring ends there.
+What is signed is one fixed text that begins with 'v', where whatever COSE signs begins with 0x84
+(:mod:`vaxpass_sign.keys.rate`).
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import time
-from contextlib import ExitStack
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from vaxpass_sign.errors import VaxpassError
 from vaxpass_sign.hcert.signature import verify_signature
-from vaxpass_sign.issuer import PROOF_MESSAGE
-from vaxpass_sign.keys.pin import Hidden
-from vaxpass_sign.keys.sessions import open_signers
-from vaxpass_sign.x509 import Certificate, read_certificate
+from vaxpass_sign.keys import open_signer
+from vaxpass_sign.keys.pin import AskedOnce, Hidden
+from vaxpass_sign.keys.proof import PROOF_MESSAGE
+from vaxpass_sign.keys.rate import signing_rate
+from vaxpass_sign.x509 import read_certificate
 
 __all__ = ["OwnToken"]
-
-_LOOK_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """What a process says when its key is open."""
-
-    removable: bool
-    proof: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Signed:
-    count: int
-    seconds: float
 
 
 class OwnToken:
@@ -47,81 +25,35 @@ class OwnToken:
     def __init__(self, key: str, pin: Hidden | None, dsc: Path | None, seconds: float) -> None:
         """``pin`` is asked once. ``dsc``: its key must be the one that is measured.
 
-        Raises: InputError when the DSC can't be read; PinError when there is no PIN.
+        Raises: InputError when the DSC can't be read; PinError, TokenError when the key can't be
+        opened; ends the benchmark with one line when it is another than the DSC's.
         """
         self._key = key
-        self._pin = None if pin is None else pin()
-        self._dsc: Certificate | None = None if dsc is None else read_certificate(dsc)
+        self._pin = AskedOnce(pin)
         self._seconds = seconds
-        self.removable = False
-        """Whether the token says so; known after the first measure."""
+        certificate = None if dsc is None else read_certificate(dsc)
+        with open_signer(key, self._pin.hidden) as signer:
+            [proof] = signer.sign([PROOF_MESSAGE])
+            token = getattr(signer, "token", None)
+        self.removable = token is not None and "removable" in token.flags
+        """Whether the token says so."""
+        if certificate and not verify_signature(certificate.public_key, PROOF_MESSAGE, proof):
+            raise SystemExit(
+                "--dsc: found another key in it than the one at --key, expected the key's own DSC"
+            )
 
     def rate(self, workers: int, sessions: int) -> float:
         """Signatures a second of so many processes with so many sessions each.
 
-        Ends the benchmark with one line when the key can't be opened, can't sign, or is another
-        than the DSC's.
+        Ends the benchmark with one line when the key can't be opened or can't sign.
         """
-        with ExitStack() as closing:
-            pipes = [self._start(closing, sessions) for _ in range(workers)]
-            for pipe in pipes:
-                pipe.send(self._seconds)
-            # Each counts what it signed in its own time: they end within a batch of each other.
-            answers = [_answer(pipe) for pipe in pipes]
-        return sum(done.count / done.seconds for done in answers if isinstance(done, _Signed))
-
-    def _start(self, closing: ExitStack, sessions: int) -> Connection:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, self._key, self._pin, sessions)
-        )
-        process.start()
-        theirs.close()
-        closing.callback(process.join)
-        closing.callback(ours.close)
-        opened = _answer(ours)
-        assert isinstance(opened, _Opened)
-        self.removable = self.removable or opened.removable
-        if self._dsc is not None and not verify_signature(
-            self._dsc.public_key, PROOF_MESSAGE, opened.proof
-        ):
-            raise SystemExit(
-                "--dsc: found another key in it than the one at --key, expected the key's own DSC"
+        try:
+            return signing_rate(
+                self._key,
+                self._pin.hidden,
+                workers=workers,
+                sessions=sessions,
+                seconds=self._seconds,
             )
-        return ours
-
-
-def _answer(pipe: Connection) -> _Opened | _Signed:
-    try:
-        answer = pipe.recv()
-    except EOFError:
-        raise SystemExit(
-            "a process that signs ended without a word: look at the token's module"
-        ) from None
-    if isinstance(answer, str):
-        raise SystemExit(answer)
-    assert isinstance(answer, _Opened | _Signed)
-    return answer
-
-
-def _serve(pipe: Connection, key: str, pin: str | None, sessions: int) -> None:
-    """A process: open the key, prove it, and sign for as long as it is told to."""
-    try:
-        with open_signers(key, pin, sessions=sessions) as signer:
-            [proof] = signer.sign([PROOF_MESSAGE])
-            token = getattr(signer, "token", None)
-            pipe.send(_Opened(token is not None and "removable" in token.flags, proof))
-            seconds = pipe.recv()
-            began, count, batch = time.perf_counter(), 0, sessions
-            while (took := time.perf_counter() - began) < seconds:
-                signer.sign([PROOF_MESSAGE] * batch)
-                count += batch
-                # A batch ends when its last signature is there; long ones keep sessions busy.
-                rate = count / (time.perf_counter() - began)
-                batch = max(sessions, int(rate * _LOOK_S) // sessions * sessions)
-            pipe.send(_Signed(count, took))
-    except VaxpassError as error:
-        pipe.send(str(error))
-    except EOFError:
-        pass  # another process could not open the key
+        except VaxpassError as error:
+            raise SystemExit(str(error)) from None

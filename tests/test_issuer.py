@@ -32,7 +32,7 @@ from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.hcert.columns import Columns
 from vaxpass_sign.hcert.qr_capacity import QR_CAPACITY
 from vaxpass_sign.hcert.signature import verify_signature
-from vaxpass_sign.issuer import PROOF_MESSAGE
+from vaxpass_sign.keys.proof import PROOF_MESSAGE
 from vaxpass_sign.keys.software import SoftwareSigner
 from vaxpass_sign.record.uvci import random_uvci
 from vaxpass_sign.sample import records as sample_records

@@ -26,7 +26,14 @@ from pathlib import Path
 
 from vaxpass_sign.errors import InputError
 
-__all__ = ["cannot_write", "make_directory", "replace_file", "sync_directory", "write_file"]
+__all__ = [
+    "cannot_write",
+    "in_turn",
+    "make_directory",
+    "replace_file",
+    "sync_directory",
+    "write_file",
+]
 
 
 def make_directory(path: Path) -> None:
@@ -37,7 +44,7 @@ def make_directory(path: Path) -> None:
     try:
         # mkdir(parents=True) would give the parents the default mode.
         for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
-            missing.mkdir(mode=0o700)
+            missing.mkdir(mode=0o700, exist_ok=True)  # another process may be making it
             # A file in it survives a power cut only when the directory's own entry does.
             sync_directory(missing.parent)
         path.mkdir(exist_ok=True)
@@ -130,6 +137,20 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made when it is missing: one process after the other.
+
+    Raises: OSError when it can't be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: Path) -> None:

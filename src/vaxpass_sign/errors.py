@@ -28,6 +28,8 @@ __all__ = [
     "RecordError",
     "TokenError",
     "TokenLookupError",
+    "TokenLostError",
+    "TokenStalledError",
     "TrustError",
     "UntrustedError",
     "VaxpassError",
@@ -100,6 +102,17 @@ class ModuleError(TokenError):
 
 class TokenLookupError(TokenError):
     """A PKCS#11 URI matches no token or key, or several."""
+
+
+class TokenLostError(TokenError):
+    """The token, its session or its login is gone, or it is busy; it may come back."""
+
+
+class TokenStalledError(TokenError):
+    """A call into the token's module has not returned; this process can't use the token any more.
+
+    The call goes on in a thread of its own and can't be ended: end the process.
+    """
 
 
 class PinError(TokenError):

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11.constants import TokenFlag
 
+from proxy.proxy import Proxy
 from tokens.leaks import assert_shows_no
 from tokens.softhsm import SoftHsm
 from vaxpass_sign.errors import (
@@ -271,19 +272,60 @@ def test_no_pin_is_sent_before_the_token_is_certain(
 READY = TokenFlag.TOKEN_INITIALIZED | TokenFlag.USER_PIN_INITIALIZED
 
 
+LOCKED = READY | TokenFlag.USER_PIN_LOCKED
+FINAL = READY | TokenFlag.USER_PIN_FINAL_TRY
+LOW = READY | TokenFlag.USER_PIN_COUNT_LOW
+
+
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "refused", "forced", "words"),
     [
-        pytest.param(TokenFlag.TOKEN_INITIALIZED, "no user PIN yet", id="no user PIN"),
-        pytest.param(READY | TokenFlag.USER_PIN_LOCKED, "is locked; nothing was sent", id="locked"),
-        pytest.param(READY | TokenFlag.USER_PIN_FINAL_TRY, "one try left", id="final try"),
+        pytest.param(TokenFlag.TOKEN_INITIALIZED, 0, False, "no user PIN yet", id="no user PIN"),
+        pytest.param(
+            TokenFlag.TOKEN_INITIALIZED, 0, True, "no user PIN yet", id="no user PIN, forced"
+        ),
+        pytest.param(LOCKED, 0, False, "is locked; nothing was sent", id="locked"),
+        pytest.param(LOCKED, 0, True, "is locked; nothing was sent", id="locked, forced"),
+        pytest.param(LOCKED | FINAL, 3, True, "is locked; nothing was sent", id="all, forced"),
+        pytest.param(FINAL, 0, False, "one try left.*--force-final-try", id="final try"),
+        pytest.param(READY, 2, False, "2 PINs in a row.*--force-final-try", id="two noted"),
+        pytest.param(LOW, 7, False, "7 PINs in a row.*--force-final-try", id="seven noted"),
     ],
 )
-def test_no_pin_is_sent_when_it_could_do_harm(flags: TokenFlag, words: str) -> None:
+def test_no_pin_is_sent_when_it_could_do_harm(
+    flags: TokenFlag, refused: int, forced: bool, words: str
+) -> None:
     """A locked token, or one that a wrong PIN would lock, is not sent any PIN."""
     with pytest.raises(PinError, match=words):
-        _check_pin_can_be_sent(flags, "token 'x'")
-    _check_pin_can_be_sent(READY | TokenFlag.USER_PIN_COUNT_LOW, "token 'x'")
+        _check_pin_can_be_sent(flags, "token 'x'", refused, forced)
+
+
+@pytest.mark.parametrize(
+    ("flags", "refused", "forced"),
+    [
+        pytest.param(READY, 0, False, id="nothing known"),
+        pytest.param(LOW, 1, False, id="one wrong"),
+        pytest.param(READY, 2, True, id="two noted, forced"),
+        pytest.param(FINAL, 2, True, id="final try, forced"),
+    ],
+)
+def test_a_pin_is_sent_when_it_does_no_harm_or_is_forced(
+    flags: TokenFlag, refused: int, forced: bool
+) -> None:
+    """After one wrong PIN another may be tried; the last one only by somebody who says so."""
+    _check_pin_can_be_sent(flags, "token 'x'", refused, forced)
+
+
+def test_a_token_without_read_only_sessions(proxied: SoftHsm, proxy: Proxy) -> None:
+    """One that answers CKR_FUNCTION_FAILED to them is asked for a read-write one, once."""
+    proxy.fail("C_OpenSession", "CKR_FUNCTION_FAILED")
+    with open_signer(proxied.uri("ec"), proxied.pin) as signer:
+        assert len(signer.sign([b"a"])[0]) == 64
+    assert proxy.counts()["C_OpenSession"] == 2
+    proxy.fail("C_OpenSession", "CKR_FUNCTION_FAILED", times=None)
+    with pytest.raises(TokenError, match=r"opening a session.*FunctionFailed"):
+        open_signer(proxied.uri("ec"), proxied.pin)
+    assert proxy.counts()["C_OpenSession"] == 4
 
 
 def test_serial_and_id_choose_among_twins(crowd: SoftHsm) -> None:

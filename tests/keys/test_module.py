@@ -11,7 +11,8 @@ import pytest
 
 from tokens.softhsm import SoftHsm
 from vaxpass_sign.errors import ModuleError
-from vaxpass_sign.keys.module import load_module
+from vaxpass_sign.keys.cryptoki import function_list
+from vaxpass_sign.keys.module import _own_list, load_module
 
 ALREADY_INITIALIZED = 0x191
 
@@ -40,6 +41,24 @@ def test_a_module_in_use_elsewhere_is_left_initialised(softhsm: SoftHsm) -> None
         assert library.C_Initialize(None) == ALREADY_INITIALIZED
     finally:
         assert library.C_Finalize(None) == 0
+
+
+def test_other_parameters_are_refused_while_it_is_in_use(softhsm: SoftHsm) -> None:
+    """pReserved names a module's keys: what is open with another one would be another token."""
+    with load_module(softhsm.module):
+        with load_module(softhsm.module):
+            pass
+        with pytest.raises(ModuleError, match="in use with another x-init-reserved"):
+            load_module(softhsm.module, "configdir='sql:/a'")
+    # Not in use any more, it is passed on, and SoftHSM refuses it.
+    with pytest.raises(ModuleError, match="CKR_ARGUMENTS_BAD"):
+        load_module(softhsm.module, "configdir='sql:/a'")
+
+
+def test_the_list_that_python_pkcs11_calls_through_is_known(softhsm: SoftHsm) -> None:
+    """Read from its object for modules with a list for each caller; SoftHSM has one for all."""
+    with load_module(softhsm.module) as module:
+        assert _own_list(module.lib) == function_list(ctypes.CDLL(str(softhsm.module)))
 
 
 def test_closing_too_often_does_nothing(softhsm: SoftHsm) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from tokens.leaks import assert_shows_no
 from vaxpass_sign.errors import InputError, PinError, VaxpassError
-from vaxpass_sign.keys.pin import hidden, pin_file, read_pin
+from vaxpass_sign.keys.pin import AskedOnce, hidden, pin_file, read_pin
 
 PIN = "pin-93157"
 
@@ -106,3 +107,20 @@ def test_a_readable_pin_file_is_warned_of(tmp_path: Path, caplog: pytest.LogCapt
         assert read_pin(pin_file(str(path))) == PIN.encode()
     assert "chmod 600" in caplog.text
     assert PIN not in caplog.text
+
+
+def test_another_process_gets_what_was_answered_hidden() -> None:
+    """A Hidden that is pickled asks now, once, and is hidden again where it arrives."""
+    asked = []
+
+    def ask() -> str:
+        asked.append(1)
+        return "1234"
+
+    once = AskedOnce(hidden(ask))
+    assert once.answered is None
+    assert once.hidden is not None
+    once.hidden()
+    arrived = pickle.loads(pickle.dumps(once.answered))
+    assert (repr(arrived), arrived()) == ("<hidden>", "1234")
+    assert asked == [1]

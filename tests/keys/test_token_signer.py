@@ -244,8 +244,7 @@ def test_an_interrupt_between_two_calls_leaves_a_working_session(
     softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C after C_SignInit does not block the session for the next batch."""
-    with open_signer(softhsm.uri("ec"), softhsm.pin) as signer:
-        assert isinstance(signer, Pkcs11Signer)
+    with Pkcs11Signer(softhsm.uri("ec"), softhsm.pin) as signer:
         functions = signer._opened.module.functions
         real = functions.sign_init
 
@@ -270,8 +269,7 @@ def test_a_message_that_is_not_bytes_spoils_nothing(softhsm: SoftHsm) -> None:
 
 def test_a_lost_session_is_a_token_error(softhsm: SoftHsm) -> None:
     """When the token ended the session, signing says what was done, where, and what to try."""
-    with open_signer(softhsm.uri("ec"), softhsm.pin) as signer:
-        assert isinstance(signer, Pkcs11Signer)
+    with Pkcs11Signer(softhsm.uri("ec"), softhsm.pin) as signer:
         signer._opened.session.close()
         with pytest.raises(TokenError) as caught:
             signer.sign([b"a", b"b"])
@@ -287,9 +285,6 @@ def test_a_lost_session_is_a_token_error(softhsm: SoftHsm) -> None:
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        pytest.param(
-            {Attribute.ALWAYS_AUTHENTICATE: True}, "CKA_ALWAYS_AUTHENTICATE", id="PIN each time"
-        ),
         pytest.param({Attribute.SIGN: False}, "CKA_SIGN is false", id="not for signing"),
     ],
 )

@@ -31,6 +31,7 @@ URIS = st.builds(
     pin_source=st.none() | TEXT,
     module_name=st.none() | TEXT,
     module_path=st.none() | TEXT,
+    x_init_reserved=st.none() | TEXT,
 )
 
 
@@ -93,6 +94,11 @@ def test_any_text_gives_a_uri_or_an_input_error(text: str) -> None:
             id="id as raw bytes",
         ),
         pytest.param(
+            "pkcs11:token=a?x-init-reserved=configdir='sql:/a%20b'%20flags=%20",
+            Pkcs11Uri(token="a", x_init_reserved="configdir='sql:/a b' flags= "),
+            id="C_Initialize's pReserved",
+        ),
+        pytest.param(
             "pkcs11:token=B%E1%BB%99%20Y%20t%E1%BA%BF", Pkcs11Uri(token="Bộ Y tế"), id="Vietnamese"
         ),
     ],
@@ -131,6 +137,12 @@ def test_reads(text: str, expected: Pkcs11Uri) -> None:
         pytest.param("pkcs11:?token=a", ["'token'", "before the '?'"], id="path after ?"),
         pytest.param(
             "pkcs11:module-path=%2Fx", ["'module-path'", "after a '?'"], id="query before ?"
+        ),
+        pytest.param(
+            "pkcs11:x-init-reserved=a", ["'x-init-reserved'", "after a '?'"], id="reserved before ?"
+        ),
+        pytest.param(
+            "pkcs11:?x-init-reserved=a%00", ["'x-init-reserved'", "NUL"], id="reserved with NUL"
         ),
         pytest.param("pkcs11:token=a#b", ["'token'", "percent-encoded"], id="fragment"),
     ],

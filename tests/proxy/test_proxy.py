@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 from proxy.proxy import Call, Ckr, Proxy, most_at_once
 from tokens.leaks import assert_shows_no
 from tokens.softhsm import SoftHsm
-from vaxpass_sign.errors import ModuleError, PinError, TokenError, TokenLookupError
-from vaxpass_sign.keys import open_signer
+from vaxpass_sign.errors import ModuleError, PinError, TokenError, TokenLookupError, TokenLostError
 from vaxpass_sign.keys.cryptoki import Rv
 from vaxpass_sign.keys.listing import list_tokens
 from vaxpass_sign.keys.module import load_module
 from vaxpass_sign.keys.signer import Signer
 from vaxpass_sign.keys.token import TokenInfo
+from vaxpass_sign.keys.token_signer import Pkcs11Signer
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE_S = 60
@@ -113,7 +113,7 @@ def background() -> Iterator[Callable[..., Future[Any]]]:
 def test_signatures_through_it_verify(proxied: SoftHsm, label: str, length: int) -> None:
     """ES256 and PS256 signatures made through the proxy verify with the imported key."""
     messages = [b"", b"a", bytes(100_000)]
-    with open_signer(proxied.uri(label), proxied.pin) as signer:
+    with Pkcs11Signer(proxied.uri(label), proxied.pin) as signer:
         assert signer.public_key == proxied.keys[label].public_key()
         for message, signature in zip(messages, signer.sign(messages), strict=True):
             assert len(signature) == length
@@ -124,10 +124,13 @@ def test_it_shows_the_same_tokens(softhsm: SoftHsm, proxied: SoftHsm) -> None:
     """Slots, tokens and public objects are the real module's."""
 
     def shown(path: Path) -> set[TokenInfo]:
-        # SoftHSM lists a token's objects in another order each time.
+        # SoftHSM lists a token's objects in another order each time; keys' URIs name the module.
         with load_module(path) as module:
             tokens = list_tokens(module)
-        return {replace(i, keys=tuple(sorted(i.keys, key=str))) for i in tokens}
+        return {
+            replace(i, keys=tuple(sorted((replace(k, uri=None) for k in i.keys), key=str)))
+            for i in tokens
+        }
 
     assert shown(proxied.module) == shown(softhsm.module)
 
@@ -164,7 +167,7 @@ def test_two_proxies_in_one_process(
     other = Proxy(tmp_path, proxy_library, softhsm.module)
     fault = other.fail("C_Sign", "CKR_DEVICE_ERROR")
     beside = replace(proxied, module=other.path)
-    with open_signer(proxied.uri("ec"), proxied.pin) as one, open_signer(beside.uri("ec")) as two:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as one, Pkcs11Signer(beside.uri("ec")) as two:
         sign_one(proxied, one)
         with pytest.raises(TokenError, match="CKR_DEVICE_ERROR"):
             two.sign([b"a"])
@@ -211,8 +214,8 @@ def test_settings_that_make_no_sense(
 
 def test_two_signers_log_in_once(proxy: Proxy, proxied: SoftHsm) -> None:
     """Two signers on one token: one C_Login, two sessions, one C_Sign for each signature."""
-    with open_signer(proxied.uri("ec"), proxied.pin) as one:
-        with open_signer(proxied.uri("rsa"), proxied.pin) as two:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as one:
+        with Pkcs11Signer(proxied.uri("rsa"), proxied.pin) as two:
             one.sign([b"a", b"b", b"c"])
             two.sign([b"d"])
         counts = proxy.counts()
@@ -235,7 +238,7 @@ def test_counts_are_of_all_processes(proxy: Proxy, proxied: SoftHsm) -> None:
 
 def test_the_trace_names_each_call(proxy: Proxy, proxied: SoftHsm) -> None:
     """With trace, each call is a line with its process, times and return value, in order."""
-    with open_signer(proxied.uri("ec"), proxied.pin) as signer:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as signer:
         signer.sign([b"untraced"])
         proxy.set(trace=True)
         signer.sign([b"a", b"b"])
@@ -256,7 +259,7 @@ def test_the_trace_names_each_call(proxy: Proxy, proxied: SoftHsm) -> None:
 def test_each_signature_takes_its_time(proxy: Proxy, proxied: SoftHsm) -> None:
     """A signature takes sign_ms at least, fractions included; nothing else does."""
     proxy.set(sign_ms=2.5, trace=True)
-    with open_signer(proxied.uri("ec"), proxied.pin) as signer:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as signer:
         signer.sign([b"a"] * 20)
     took = [call.ended_ns - call.served_ns for call in proxy.calls("C_Sign")]
     assert len(took) == 20
@@ -287,7 +290,7 @@ def test_no_more_at_once_than_the_limit(
 
     with ExitStack() as closing:
         uri, pin = proxied.uri("ec"), proxied.pin
-        signers = [closing.enter_context(open_signer(uri, pin)) for _ in range(10)]
+        signers = [closing.enter_context(Pkcs11Signer(uri, pin)) for _ in range(10)]
         workers = [closing.enter_context(worker(proxied, 10)) for _ in range(2)]
         done = [background(sign_ten, s) for s in signers]
         for future in done:
@@ -325,7 +328,7 @@ def test_nobody_is_overtaken_for_ever(
 
     with ExitStack() as closing:
         uri, pin = proxied.uri("ec"), proxied.pin
-        signers = [closing.enter_context(open_signer(uri, pin)) for _ in range(3)]
+        signers = [closing.enter_context(Pkcs11Signer(uri, pin)) for _ in range(3)]
         busy = [background(without_rest, signer) for signer in signers]
         closing.callback(stop.set)
         with worker(proxied, 5) as process:
@@ -358,22 +361,22 @@ def test_a_killed_process_gives_its_place_back(proxy: Proxy, proxied: SoftHsm) -
         ("C_Initialize", "CKR_GENERAL_ERROR", ModuleError, "could not be initialised"),
         ("C_Initialize", "CKR_CANT_LOCK", ModuleError, "can't be used by threads"),
         ("C_GetInfo", "CKR_DEVICE_ERROR", ModuleError, "gives no information"),
-        ("C_GetSlotList", "CKR_GENERAL_ERROR", TokenError, "listing the tokens"),
-        ("C_GetSlotInfo", "CKR_DEVICE_ERROR", TokenError, "listing the tokens"),
-        ("C_GetTokenInfo", "CKR_DEVICE_ERROR", TokenError, "listing the tokens"),
-        ("C_OpenSession", "CKR_SESSION_COUNT", TokenError, "close what else uses it"),
-        ("C_OpenSession", "0x30", TokenError, "opening a session"),
+        ("C_GetSlotList", "CKR_GENERAL_ERROR", TokenLostError, "listing the tokens"),
+        ("C_GetSlotInfo", "CKR_DEVICE_ERROR", TokenLostError, "listing the tokens"),
+        ("C_GetTokenInfo", "CKR_DEVICE_ERROR", TokenLostError, "listing the tokens"),
+        ("C_OpenSession", "CKR_SESSION_COUNT", TokenLostError, "close what else uses it"),
+        ("C_OpenSession", "0x30", TokenLostError, "opening a session"),
         ("C_OpenSession", "0x80001234", TokenError, "80001234"),
         ("C_Login", "CKR_PIN_LOCKED", PinError, "is locked"),
         ("C_Login", "CKR_PIN_EXPIRED", PinError, "has expired"),
-        ("C_Login", "CKR_DEVICE_REMOVED", TokenError, "logging in"),
+        ("C_Login", "CKR_DEVICE_REMOVED", TokenLostError, "logging in"),
         pytest.param(
-            *("C_FindObjectsInit", "CKR_DEVICE_ERROR", TokenError, "searching for keys"),
+            *("C_FindObjectsInit", "CKR_DEVICE_ERROR", TokenLostError, "searching for keys"),
             # python-pkcs11 ends the search that never began, in a destructor.
             marks=pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
         ),
-        ("C_FindObjects", "CKR_DEVICE_REMOVED", TokenError, "searching for keys"),
-        ("C_GetMechanismList", "CKR_DEVICE_ERROR", TokenError, "reading the key"),
+        ("C_FindObjects", "CKR_DEVICE_REMOVED", TokenLostError, "searching for keys"),
+        ("C_GetMechanismList", "CKR_DEVICE_ERROR", TokenLostError, "reading the key"),
     ],
 )
 def test_opening_fails(
@@ -382,13 +385,13 @@ def test_opening_fails(
     """A fault while a signer is opened is the library's error of its group; the next one opens."""
     fault = proxy.fail(function, action)
     with pytest.raises(TokenError, match=words) as caught:
-        open_signer(proxied.uri("ec"), proxied.pin)
+        Pkcs11Signer(proxied.uri("ec"), proxied.pin)
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
     assert_shows_no(caught.value, proxied.pin)
     assert fault.hits == 1
     assert proxy.counts()["C_Login"] <= 1
-    with open_signer(proxied.uri("ec"), proxied.pin) as signer:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as signer:
         sign_one(proxied, signer)
 
 
@@ -426,11 +429,11 @@ def test_a_pin_is_refused(proxy: Proxy, softhsm: SoftHsm, proxied: SoftHsm) -> N
 )
 def test_signing_fails(proxy: Proxy, proxied: SoftHsm, function: str, action: str) -> None:
     """The n-th signature is a TokenError that names its place and code; the next ones verify."""
-    with open_signer(proxied.uri("ec"), proxied.pin) as signer:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as signer:
         fault = proxy.fail(function, action, at=3)
         with pytest.raises(TokenError, match=f"message 3 of 5.*{action}") as caught:
             signer.sign([b"a"] * 5)
-        assert type(caught.value) is TokenError
+        assert type(caught.value) is TokenLostError
         sign_one(proxied, signer)
     assert (fault.hits, proxy.counts()["C_Login"]) == (1, 1)
 
@@ -449,7 +452,7 @@ def test_when_a_fault_strikes(
     proxy: Proxy, proxied: SoftHsm, at: int, times: int | None, failed: list[int]
 ) -> None:
     """It strikes at the n-th call since it was set: once, so many times, or from then on."""
-    with open_signer(proxied.uri("ec"), proxied.pin) as signer:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as signer:
         signer.sign([b"before"] * 4)
         fault = proxy.fail("C_Sign", "CKR_DEVICE_ERROR", at=at, times=times)
         assert [n for n in range(1, 7) if not signs(signer)] == failed
@@ -482,7 +485,7 @@ def test_whose_calls_are_counted(
 
 def test_several_faults_at_once(proxy: Proxy, proxied: SoftHsm) -> None:
     """Each fault counts for itself; of two that strike the same call the first one does."""
-    with open_signer(proxied.uri("ec"), proxied.pin) as signer:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as signer:
         first = proxy.fail("C_Sign", "CKR_DEVICE_ERROR", at=2)
         second = proxy.fail("C_Sign", "CKR_HOST_MEMORY", at=2, times=2)
         sign_one(proxied, signer)
@@ -498,7 +501,7 @@ def test_a_hang_lasts_until_it_is_taken_away(
 ) -> None:
     """A hanging call does not return and stops no other; taken away, it signs."""
     uri, pin = proxied.uri("ec"), proxied.pin
-    with open_signer(uri, pin) as hanging, open_signer(uri, pin) as other:
+    with Pkcs11Signer(uri, pin) as hanging, Pkcs11Signer(uri, pin) as other:
         fault = proxy.fail("C_Sign", "hang")
         done = background(sign_one, proxied, hanging)
         until(lambda: fault.hits == 1)
@@ -512,7 +515,7 @@ def test_a_hang_lasts_until_it_is_taken_away(
 def test_a_hang_of_so_many_seconds(proxy: Proxy, proxied: SoftHsm) -> None:
     """The call returns late, and is well."""
     proxy.fail("C_SignInit", "hang:0.25")
-    with open_signer(proxied.uri("ec"), proxied.pin) as signer:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as signer:
         started = time.monotonic()
         sign_one(proxied, signer)
         assert time.monotonic() - started >= 0.25
@@ -545,7 +548,7 @@ def test_a_fault_may_kill_the_process(proxy: Proxy, proxied: SoftHsm) -> None:
 def test_a_token_pulled_out_and_put_back(proxy: Proxy, proxied: SoftHsm) -> None:
     """While it is out nothing works; afterwards old signers are dead and a new login signs."""
     uri, pin = proxied.uri("ec"), proxied.pin
-    with open_signer(uri, pin) as old, open_signer(uri) as idle:
+    with Pkcs11Signer(uri, pin) as old, Pkcs11Signer(uri) as idle:
         proxy.fail("C_Sign", "remove", at=3)
         with pytest.raises(TokenError, match=r"message 3 of 4.*CKR_DEVICE_REMOVED"):
             old.sign([b"a"] * 4)
@@ -553,7 +556,7 @@ def test_a_token_pulled_out_and_put_back(proxy: Proxy, proxied: SoftHsm) -> None
             with pytest.raises(TokenError, match="CKR_DEVICE_REMOVED"):
                 signer.sign([b"a"])
         with pytest.raises(TokenLookupError, match=r"no token in .* matches the URI"):
-            open_signer(uri, pin)
+            Pkcs11Signer(uri, pin)
         with load_module(proxied.module) as module:
             there = [info.label for info in list_tokens(module)]
             present = module.lib.get_slots(token_present=True)
@@ -565,8 +568,8 @@ def test_a_token_pulled_out_and_put_back(proxy: Proxy, proxied: SoftHsm) -> None
             with pytest.raises(TokenError, match="CKR_SESSION_HANDLE_INVALID"):
                 signer.sign([b"a"])
         with pytest.raises(PinError):
-            open_signer(uri)  # the login went with the token
-        with open_signer(uri, pin) as new:
+            Pkcs11Signer(uri)  # the login went with the token
+        with Pkcs11Signer(uri, pin) as new:
             sign_one(proxied, new)
             old.close()
             idle.close()
@@ -577,14 +580,14 @@ def test_a_token_pulled_out_and_put_back(proxy: Proxy, proxied: SoftHsm) -> None
 def test_a_token_comes_back_by_itself(proxy: Proxy, proxied: SoftHsm) -> None:
     """Removed for a time, the token can be opened again after it, and not before."""
     uri, pin = proxied.uri("ec"), proxied.pin
-    with open_signer(uri, pin) as old:
+    with Pkcs11Signer(uri, pin) as old:
         started = time.monotonic()
         proxy.fail("C_SignInit", "remove:0.3")
         assert not signs(old)
 
     def opens() -> bool:
         try:
-            open_signer(uri, pin).close()
+            Pkcs11Signer(uri, pin).close()
         except TokenLookupError:
             return False
         return True
@@ -596,24 +599,24 @@ def test_a_token_comes_back_by_itself(proxy: Proxy, proxied: SoftHsm) -> None:
 def test_a_daemon_restarted(proxy: Proxy, proxied: SoftHsm) -> None:
     """Removed for no time at all: every session is invalid, and a new one opens at once."""
     uri, pin = proxied.uri("ec"), proxied.pin
-    with open_signer(uri, pin) as one, open_signer(uri) as two:
+    with Pkcs11Signer(uri, pin) as one, Pkcs11Signer(uri) as two:
         proxy.fail("C_Sign", "remove:0")
         for signer in (one, two):
             with pytest.raises(TokenError, match="CKR_SESSION_HANDLE_INVALID"):
                 signer.sign([b"a"])
-        with open_signer(uri, pin) as new:
+        with Pkcs11Signer(uri, pin) as new:
             sign_one(proxied, new)
 
 
 def test_all_processes_lose_the_token(proxy: Proxy, proxied: SoftHsm) -> None:
     """Pulled out during one process's call, the token is gone for the others too."""
-    with open_signer(proxied.uri("ec"), proxied.pin) as signer:
+    with Pkcs11Signer(proxied.uri("ec"), proxied.pin) as signer:
         with worker(proxied, 10**6) as process:
             assert process.stdout is not None
             assert len(process.stdout.readline()) == 129
             proxy.fail("C_GetSessionInfo", "remove")
             with pytest.raises(TokenError):
-                open_signer(proxied.uri("ec"), proxied.pin)
+                Pkcs11Signer(proxied.uri("ec"), proxied.pin)
             assert "CKR_DEVICE_REMOVED" in rest_of(process)[-1]
             assert process.returncode == 2
         assert not signs(signer)
@@ -628,8 +631,8 @@ def test_the_other_slots_token_stays(proxy: Proxy, proxied: SoftHsm) -> None:
     proxied.import_key(proxied.keys["ec"], "ec", "b1", token="beside")
     beside = replace(proxied, token="beside")
     with (
-        open_signer(proxied.uri("ec"), proxied.pin) as gone,
-        open_signer(beside.uri("ec"), beside.pin) as stays,
+        Pkcs11Signer(proxied.uri("ec"), proxied.pin) as gone,
+        Pkcs11Signer(beside.uri("ec"), beside.pin) as stays,
     ):
         proxy.fail("C_Sign", "remove")
         assert not signs(gone)
@@ -657,7 +660,7 @@ def test_pulled_out_while_threads_sign(
 
     for _ in range(20):
         with ExitStack() as closing:
-            signers = [closing.enter_context(open_signer(uri, pin)) for _ in range(4)]
+            signers = [closing.enter_context(Pkcs11Signer(uri, pin)) for _ in range(4)]
             proxy.fail("C_Sign", "remove:0", at=30)
             working = [background(sign_until_it_fails, signer) for signer in signers]
             for future in working:
@@ -671,14 +674,14 @@ def test_pulled_out_while_threads_sign(
 def test_a_session_expires(proxy: Proxy, proxied: SoftHsm) -> None:
     """The session of the n-th call is closed; others, and the login, live on."""
     uri, pin = proxied.uri("ec"), proxied.pin
-    with open_signer(uri, pin) as expired, open_signer(uri) as other:
+    with Pkcs11Signer(uri, pin) as expired, Pkcs11Signer(uri) as other:
         proxy.fail("C_SignInit", "expire", at=2)
         sign_one(proxied, expired)
         for _ in range(2):
             with pytest.raises(TokenError, match="CKR_SESSION_HANDLE_INVALID"):
                 expired.sign([b"a"])
         sign_one(proxied, other)
-        with open_signer(uri) as new:
+        with Pkcs11Signer(uri) as new:
             sign_one(proxied, new)
             expired.close()
             sign_one(proxied, new)
@@ -687,10 +690,10 @@ def test_a_session_expires(proxy: Proxy, proxied: SoftHsm) -> None:
 def test_a_login_is_lost(proxy: Proxy, proxied: SoftHsm) -> None:
     """Logged out behind its back, every signer fails; a new one sends the PIN and signs."""
     uri, pin = proxied.uri("ec"), proxied.pin
-    with open_signer(uri, pin) as one, open_signer(uri) as two:
+    with Pkcs11Signer(uri, pin) as one, Pkcs11Signer(uri) as two:
         proxy.fail("C_SignInit", "logout")
         assert not signs(one)
         assert not signs(two)
-        with open_signer(uri, pin) as new:
+        with Pkcs11Signer(uri, pin) as new:
             sign_one(proxied, new)
     assert proxy.counts()["C_Login"] == 2

@@ -7,7 +7,7 @@ import pytest
 from proxy.proxy import Proxy
 from tokens.softhsm import SoftHsm
 from vaxpass_sign.errors import TokenError
-from vaxpass_sign.keys import open_signer
+from vaxpass_sign.keys.token_signer import Pkcs11Signer
 
 FUNCTIONS = (
     "C_GetSlotList",
@@ -29,14 +29,14 @@ def test_each_call_may_fail(proxied: SoftHsm, proxy: Proxy, function: str) -> No
         logins = proxy.counts()["C_Login"]
         fault = proxy.fail(function, "CKR_DEVICE_REMOVED", at=at)
         try:
-            with open_signer(uri, proxied.pin) as signer:
+            with Pkcs11Signer(uri, proxied.pin) as signer:
                 assert len(signer.sign([b"a", b"b"])) == 2
         except TokenError as error:
             assert "\n" not in str(error)  # noqa: PT017
         struck = fault.hits
         proxy.clear(fault)
         assert proxy.counts()["C_Login"] - logins <= 1
-        with open_signer(uri, proxied.pin) as signer:
+        with Pkcs11Signer(uri, proxied.pin) as signer:
             assert len(signer.sign([b"a"])) == 1
         if not struck:
             return

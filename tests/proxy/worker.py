@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from vaxpass_sign.errors import VaxpassError
-from vaxpass_sign.keys import open_signer
+from vaxpass_sign.keys.token_signer import Pkcs11Signer
 
 
 def say(line: str) -> None:
@@ -20,7 +20,7 @@ def say(line: str) -> None:
 def main(uri: str, count: int) -> int:
     pin = sys.stdin.readline().rstrip("\n")
     try:
-        with open_signer(uri, pin) as signer:
+        with Pkcs11Signer(uri, pin) as signer:
             say("open")
             for number in range(count):
                 say(signer.sign([str(number).encode()])[0].hex())

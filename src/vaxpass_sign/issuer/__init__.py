@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from vaxpass_sign.issuer.columns import ColumnIssuer, IssuedColumns
-from vaxpass_sign.issuer.issuer import PROOF_MESSAGE, Issuer
+from vaxpass_sign.issuer.issuer import Issuer
 
-__all__ = ["PROOF_MESSAGE", "ColumnIssuer", "IssuedColumns", "Issuer"]
+__all__ = ["ColumnIssuer", "IssuedColumns", "Issuer"]

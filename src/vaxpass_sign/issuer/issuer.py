@@ -24,16 +24,14 @@ from vaxpass_sign.hcert.qr_capacity import QR_CAPACITY
 from vaxpass_sign.hcert.signature import verify_signature
 from vaxpass_sign.issuer.columns import ColumnIssuer, IssuedColumns, refuse_future
 from vaxpass_sign.issuer.symbol import Symbol, signature_bytes
+from vaxpass_sign.keys.proof import signs_for
 from vaxpass_sign.keys.signer import Signer
 from vaxpass_sign.record.fields import check_text
 from vaxpass_sign.record.model import VaccinationRecord
 from vaxpass_sign.record.uvci import check_uvci, random_uvci
 from vaxpass_sign.x509 import Certificate, read_certificate
 
-__all__ = ["PROOF_MESSAGE", "Issuer"]
-
-PROOF_MESSAGE = b"vaxpass_sign: this signature proves that a key and a DSC belong together. v1"
-"""Begins with 'v'; a Sig_structure begins with 0x84, so this can never be a credential."""
+__all__ = ["Issuer"]
 
 _MAX_VALIDITY = timedelta(days=100 * 366)
 
@@ -179,10 +177,9 @@ class Issuer:
     def _prove(self) -> None:
         """Prove by one signature that the signer's key is the DSC's."""
         known = self.signer.public_key
-        if self.dsc.alg is self.signer.alg and (known is None or known == self.dsc.public_key):
-            (signature,) = self.signer.sign([PROOF_MESSAGE])
-            if verify_signature(self.dsc.public_key, PROOF_MESSAGE, signature):
-                return
+        same = self.dsc.alg is self.signer.alg and known in (None, self.dsc.public_key)
+        if same and signs_for(self.signer, self.dsc.public_key):
+            return
         raise CertificateError(
             f"the DSC with kid {self.dsc.kid.hex()} ({self.dsc.key_description}) is not the "
             f"certificate of this key ({self.signer.alg.name}): give the DSC that was issued for "

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final
 
-__all__ = ["Functions", "Mechanism", "Rv", "fault_hint", "rv_name"]
+__all__ = ["Functions", "Mechanism", "Rv", "fault_hint", "function_list", "is_lost", "rv_name"]
 
 
 class Rv(IntEnum):
@@ -79,7 +79,9 @@ def rv_name(rv: int) -> str:
 
 _GONE: Final = "check that the token is plugged in and its service runs, then open it again"
 _LOST: Final = "the session was lost: close the signer and open it again"
+_LOGGED_OUT: Final = "something logged the token out: close the signer, open it with the PIN"
 _BUSY: Final = "the token is busy or out of memory: close what else uses it, then try again"
+_MAY_COME_BACK: Final = frozenset({_GONE, _LOST, _LOGGED_OUT, _BUSY})
 _HINTS: Final = {
     "DEVICEERROR": _GONE,
     "DEVICEREMOVED": _GONE,
@@ -93,7 +95,7 @@ _HINTS: Final = {
     "OPERATIONACTIVE": _LOST,
     "SESSIONCLOSED": _LOST,
     "SESSIONHANDLEINVALID": _LOST,
-    "USERNOTLOGGEDIN": "something logged the token out: close the signer, open it with the PIN",
+    "USERNOTLOGGEDIN": _LOGGED_OUT,
     "DEVICEMEMORY": _BUSY,
     "FUNCTIONFAILED": _BUSY,
     "HOSTMEMORY": _BUSY,
@@ -105,8 +107,24 @@ _HINTS: Final = {
 
 def fault_hint(name: str) -> str:
     """What to try after a failure, by its name: ``CKR_DEVICE_REMOVED`` or ``DeviceRemoved``."""
-    key = name.removeprefix("CKR_").replace("_", "").upper()
-    return _HINTS.get(key, "see the manual of the token's module for this code")
+    return _HINTS.get(_plain(name), "see the manual of the token's module for this code")
+
+
+def is_lost(name: str) -> bool:
+    """Whether a failure of this name may end when the token is opened again.
+
+    Modules disagree on what they say of a token that is gone (CKR_DEVICE_ERROR, GENERAL_ERROR,
+    OBJECT_HANDLE_INVALID, DEVICE_REMOVED …), so all of these are one case.
+
+    >>> is_lost("CKR_DEVICE_REMOVED"), is_lost("GeneralError"), is_lost("CKR_PIN_LOCKED")
+    (True, True, False)
+    """
+    return _HINTS.get(_plain(name)) in _MAY_COME_BACK
+
+
+def _plain(name: str) -> str:
+    """A name of the standard or of python-pkcs11: ``CKR_GENERAL_ERROR``, ``GeneralError``."""
+    return name.removeprefix("CKR_").replace("_", "").upper()
 
 
 # --- structures of PKCS#11 v2.40 §3; all of them have C's natural alignment on Linux ----------
@@ -185,26 +203,37 @@ class Mechanism(ctypes.Structure):
 _OS_LOCKING_OK: Final = 0x2
 _USER: Final = 1
 _SO: Final = 0
+_CONTEXT_SPECIFIC: Final = 2
 _USER_STATES: Final = (1, 3)  # CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS
+
+
+def function_list(library: ctypes.CDLL) -> int:
+    """The address of the function list that C_GetFunctionList gives.
+
+    Raises: AttributeError when the library has no C_GetFunctionList; ValueError when it fails.
+    """
+    get_list = library.C_GetFunctionList
+    get_list.restype = _ULONG
+    get_list.argtypes = [_POINTER]
+    pointer = _POINTER()
+    rv = get_list(ctypes.byref(pointer))
+    if rv != Rv.OK or not pointer.value:
+        raise ValueError(f"C_GetFunctionList gave {rv_name(rv)}")
+    return pointer.value
 
 
 class Functions:
     """A module's function list, as far as it is used here.
 
     Each method makes one call, lets go of the GIL while it runs, and returns its CK_RV.
-    Raises: AttributeError when the library has no C_GetFunctionList; ValueError when that fails
-    or leaves out a function that is needed.
+
+    Args:
+        address: where the list is; it must be one.
+    Raises: ValueError when the list leaves out a function that is needed.
     """
 
-    def __init__(self, library: ctypes.CDLL) -> None:
-        get_list = library.C_GetFunctionList
-        get_list.restype = _ULONG
-        get_list.argtypes = [_POINTER]
-        pointer = ctypes.POINTER(_FunctionList)()
-        rv = get_list(ctypes.byref(pointer))
-        if rv != Rv.OK or not pointer:
-            raise ValueError(f"C_GetFunctionList gave {rv_name(rv)}")
-        table = pointer.contents
+    def __init__(self, address: int) -> None:
+        table = _FunctionList.from_address(address)
         self._initialize = _bind(table, "Initialize", _POINTER)
         self._finalize = _bind(table, "Finalize", _POINTER)
         self._init_token = _bind(
@@ -239,6 +268,10 @@ class Functions:
     def login(self, session: int, pin: bytes | None, *, so: bool = False) -> int:
         """C_Login as the user, or as the SO; no PIN means the token's own PIN pad."""
         return self._login(session, _SO if so else _USER, pin, len(pin or b""))
+
+    def authenticate(self, session: int, pin: bytes | None) -> int:
+        """C_Login for the one operation that was begun, with a key that asks for it each time."""
+        return self._login(session, _CONTEXT_SPECIFIC, pin, len(pin or b""))
 
     def is_user(self, session: int) -> bool:
         """True when this application is logged in as the user on the session's token."""

@@ -26,12 +26,12 @@ from threading import RLock
 from types import TracebackType
 from typing import Final, Self
 
-from pkcs11._pkcs11 import lib
+from pkcs11._pkcs11 import HasFuncList, lib  # type: ignore[attr-defined]  # not in its stub
 from pkcs11.exceptions import PKCS11Error
 
 from vaxpass_sign.errors import ModuleError, TokenError
 from vaxpass_sign.files import open_regular
-from vaxpass_sign.keys.cryptoki import Functions, Rv, rv_name
+from vaxpass_sign.keys.cryptoki import Functions, Rv, function_list, rv_name
 
 __all__ = ["Module", "load_module"]
 
@@ -55,11 +55,12 @@ class Module:
 
     def __init__(self, path: Path, parameters: str | None) -> None:
         self.path = path
+        self.parameters = parameters
         self._pid = os.getpid()
         self._users = 0
         self.login_lock = RLock()
         """Held around a login, so that threads that open the same token log in one by one."""
-        self.functions = _load_functions(path)
+        self.lib, self.functions = _load(path)
         rv = self.functions.initialize(parameters)
         self._ours = rv != Rv.CRYPTOKI_ALREADY_INITIALIZED
         if rv == Rv.CANT_LOCK:
@@ -73,7 +74,7 @@ class Module:
                 " check its settings and that the service it talks to runs"
             )
         try:
-            self.lib = _LockingLib(str(path))
+            self.lib.__init__(str(path))  # type: ignore[misc]  # the second half of making it
         except PKCS11Error as error:
             self._finalize()
             raise ModuleError(
@@ -141,15 +142,21 @@ def load_module(path: str | os.PathLike[str], parameters: str | None = None) -> 
     Args:
         path: an absolute path to a regular file.
         parameters: what goes into C_Initialize's pReserved, for modules such as NSS softokn that
-            want it; only the first load of a module passes it on.
+            want it.
     Raises: ModuleError when there is no such file, or it isn't a PKCS#11 module, or it can't be
-        initialised.
+        initialised, or this process has it initialised with other parameters.
     """
     real = _checked(Path(path))
     with _registry.lock:
         module = _registry.modules.get(real)
         if module is None:
             module = _registry.modules[real] = Module(real, parameters)
+        elif module.parameters != parameters:
+            # They name the folder of its keys: what is open would be another token.
+            raise ModuleError(
+                f"PKCS#11 module {str(path)!r} is in use with another x-init-reserved:"
+                " close what uses it first, or use another process"
+            )
         module._users += 1
         return module
 
@@ -180,7 +187,12 @@ def _checked(path: Path) -> Path:
     return path.resolve()
 
 
-def _load_functions(path: Path) -> Functions:
+def _load(path: Path) -> tuple[_LockingLib, Functions]:
+    """The library, for python-pkcs11 and for the calls past it, not initialised yet.
+
+    python-pkcs11's object is half made: it has loaded the library in ``__new__`` and asks it for
+    its name in ``__init__``, which a library answers only when it is initialised.
+    """
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
@@ -188,9 +200,30 @@ def _load_functions(path: Path) -> Functions:
             f"PKCS#11 module {str(path)!r} can't be loaded: {str(error).splitlines()[0]}"
         ) from error
     try:
-        return Functions(library)
-    except (AttributeError, ValueError) as error:
+        shared, again = function_list(library), function_list(library)
+        half_made = _LockingLib.__new__(_LockingLib, str(path))  # type: ignore[call-arg]
+        return half_made, Functions(shared if shared == again else _own_list(half_made))
+    except (AttributeError, ValueError, PKCS11Error) as error:
         raise ModuleError(
             f"{str(path)!r} is a library but not a PKCS#11 module (no usable C_GetFunctionList):"
             " name the token's module"
         ) from error
+
+
+def _own_list(loaded: _LockingLib) -> int:
+    """The address of the function list that python-pkcs11's object calls through.
+
+    Modules give everybody the same list, but for p11-kit's client: each C_GetFunctionList makes a
+    new one, with a connection of its own, and a session of one is unknown to the other. So the
+    calls past python-pkcs11 must go through its very list. No method tells it; it is the first
+    field of the object (HasFuncList in _pkcs11.pyx).
+
+    Raises: ValueError when the object does not begin like that.
+    """
+    header, pointers = object.__basicsize__, HasFuncList.__basicsize__ - object.__basicsize__
+    if not issubclass(lib, HasFuncList) or pointers != 3 * ctypes.sizeof(ctypes.c_void_p):
+        raise ValueError("python-pkcs11 has another layout than that of 0.10.1")
+    address = ctypes.c_void_p.from_address(id(loaded) + header).value
+    if not address:
+        raise ValueError("python-pkcs11 has no function list")
+    return address

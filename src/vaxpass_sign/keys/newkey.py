@@ -22,10 +22,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, padding
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 from pkcs11.constants import Attribute, MechanismFlag, ObjectClass
 from pkcs11.exceptions import (
     AttributeReadOnly,
@@ -35,23 +31,29 @@ from pkcs11.exceptions import (
     PKCS11Error,
     TemplateInconsistent,
 )
-from pkcs11.mechanisms import KeyType
+from pkcs11.mechanisms import KeyType, Mechanism
 from pkcs11.types import Object
 
 from vaxpass_sign.errors import InputError, PinError, TokenError, TokenLookupError
 from vaxpass_sign.keys.locate import find_module
-from vaxpass_sign.keys.objects import attribute, describe_object, objects, public_key_of
+from vaxpass_sign.keys.objects import (
+    attribute,
+    describe_object,
+    destroy,
+    objects,
+    public_key_of,
+)
 from vaxpass_sign.keys.pin import hidden
+from vaxpass_sign.keys.proof import signs_for
 from vaxpass_sign.keys.session import TokenSession, open_session
 from vaxpass_sign.keys.signer import PublicKey
-from vaxpass_sign.keys.token import fault, quoted, token_info
+from vaxpass_sign.keys.token import TokenInfo, fault, quoted, token_calls, token_info
 from vaxpass_sign.keys.token_signer import Pkcs11Signer
 from vaxpass_sign.keys.uri import Pkcs11Uri
 
-__all__ = ["NewKey", "new_key"]
+__all__ = ["KeyPlan", "NewKey", "new_key"]
 
 _P256_PARAMS: Final = bytes.fromhex("06082a8648ce3d030107")
-_TRIAL: Final = b"vaxpass-sign: trial of a new key pair; not a credential"
 _ID_BYTES: Final = 16
 
 # What the private key is made with, beside PRIVATE, SENSITIVE, SIGN and TOKEN, which
@@ -67,11 +69,17 @@ _PRIVATE: Final[dict[Attribute, Any]] = {
     Attribute.DECRYPT: False,
     Attribute.UNWRAP: False,
 }
-# Newer attributes that some modules don't know; the pair is made without them then.
+# Attributes that some modules don't know; the pair is made without them then. CKA_COPYABLE is the
+# newer one and is left out first: an RSA key of NSS softokn is safe only with the other one given.
 _OPTIONAL: Final[dict[Attribute, Any]] = {
     Attribute.COPYABLE: False,
     Attribute.SIGN_RECOVER: False,
 }
+_OPTIONAL_TRIES: Final[tuple[dict[Attribute, Any], ...]] = (
+    _OPTIONAL,
+    {Attribute.SIGN_RECOVER: False},
+    {},
+)
 _REFUSALS: Final = (
     AttributeTypeInvalid,
     AttributeValueInvalid,
@@ -79,17 +87,29 @@ _REFUSALS: Final = (
     GeneralError,  # what NSS softokn 3.87 says to CKA_COPYABLE
     TemplateInconsistent,
 )
-# What only the token can say, read back afterwards (PKCS#11 v2.40 §4.9).
+# What only the token can say, read back afterwards (PKCS#11 v2.40 §4.9). A key that was imported
+# or unwrapped has both false, so they also say that it was made there. CKA_LOCAL, which says that
+# too, is not asked for: NSS softokn 3.87 answers false for every key that is stored, and this pair
+# is the one that C_GenerateKeyPair of this very session gave.
 _PROVEN: Final[dict[Attribute, Any]] = {
     Attribute.ALWAYS_SENSITIVE: True,
     Attribute.NEVER_EXTRACTABLE: True,
-    Attribute.LOCAL: True,
 }
 _PUBLIC: Final[dict[Attribute, Any]] = {
     Attribute.TOKEN: True,
     Attribute.PRIVATE: False,
     Attribute.MODIFIABLE: False,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlan:
+    """What is about to be made, and where."""
+
+    token: TokenInfo
+    label: str
+    kind: str
+    """``P-256`` or ``RSA 2048``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +125,14 @@ class NewKey:
     """What was read back from the token, such as ``CKA_NEVER_EXTRACTABLE=true``."""
 
 
-def new_key(
+def new_key(  # noqa: PLR0913 (each is a part of what is made)
     uri: Pkcs11Uri,
     pin: str | Callable[[], str] | None = None,
     kind: Literal["ec", "rsa"] = "ec",
     bits: int = 2048,
+    *,
+    confirm: Callable[[KeyPlan], None] | None = None,
+    final_try: bool = False,
 ) -> NewKey:
     """Make a P-256 or RSA key pair on the token that a URI means.
 
@@ -118,6 +141,9 @@ def new_key(
             the CKA_ID.
         pin: as for :func:`vaxpass_sign.keys.open_signer`.
         bits: 2048 or 3072, for RSA.
+        confirm: called when all is ready, before the pair is made; what it raises goes through,
+            and nothing is made then.
+        final_try: send the PIN even when a wrong one would lock the token.
     Raises: InputError for the arguments; TokenLookupError when the label or id is taken; PinError,
         ModuleError or TokenError when the token can't do it. No pair is left behind then, unless
         the error says so.
@@ -125,7 +151,7 @@ def new_key(
     secret = hidden(pin)
     del pin
     label = _checked_label(uri, kind, bits)
-    with open_session(uri, secret, writable=True) as opened:
+    with open_session(uri, secret, writable=True, final_try=final_try) as opened:
         if not opened.logged_in:
             raise PinError(
                 f"{opened.where} makes keys only after a login: give the PIN by the prompt,"
@@ -133,11 +159,14 @@ def new_key(
             )
         ident = uri.id or secrets.token_bytes(_ID_BYTES)
         _check_free(opened, label, ident)
+        if confirm is not None:
+            words = "P-256" if kind == "ec" else f"RSA {bits}"
+            confirm(KeyPlan(token_info(opened.token), label, words))
         public, private = _generate(opened, kind, bits, label, ident)
         try:
             return _checked_pair(opened, uri, public, private)
         except BaseException as error:
-            _destroy(opened, (private, public), error)
+            destroy(opened, (private, public), error)
             raise
 
 
@@ -167,10 +196,18 @@ def _check_free(opened: TokenSession, label: str, ident: bytes) -> None:
 def _generate(
     opened: TokenSession, kind: str, bits: int, label: str, ident: bytes
 ) -> tuple[Object, Object]:
-    """Make the pair; once more without the newer attributes for a module that refuses them."""
+    """Make the pair; again with fewer attributes for a module that refuses the newer ones."""
     is_ec = kind == "ec"
+    needed = Mechanism.EC_KEY_PAIR_GEN if is_ec else Mechanism.RSA_PKCS_KEY_PAIR_GEN
+    with token_calls("reading the mechanisms", opened.where):
+        offered = opened.token.slot.get_mechanisms()
+    if needed not in offered:
+        raise TokenError(
+            f"{opened.where} makes no {kind.upper()} keys: it doesn't offer CKM_{needed.name};"
+            " make a key of the other kind or use another token"
+        )
     session: Any = opened.session
-    for optional in (_OPTIONAL, {}):
+    for optional in _OPTIONAL_TRIES:
         try:
             public, private = session.generate_keypair(
                 KeyType.EC if is_ec else KeyType.RSA,
@@ -187,7 +224,7 @@ def _generate(
                 continue
             raise fault("making a key pair", opened.where, error) from error
         return public, private
-    raise AssertionError("the second try returns or raises")
+    raise AssertionError("the last try returns or raises")
 
 
 def _checked_pair(opened: TokenSession, uri: Pkcs11Uri, public: Object, private: Object) -> NewKey:
@@ -230,27 +267,8 @@ def _word(value: object) -> str:
 def _try_pair(uri: Pkcs11Uri, opened: TokenSession, key: PublicKey, name: str) -> None:
     """Sign the fixed message and verify it: the two halves belong together and can sign."""
     with Pkcs11Signer(replace(uri, slot_id=opened.token.slot.slot_id)) as signer:
-        signature = signer.sign([_TRIAL])[0]
-    try:
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
-            key.verify(encode_dss_signature(r, s), _TRIAL, ec.ECDSA(SHA256()))
-        else:
-            key.verify(signature, _TRIAL, padding.PSS(padding.MGF1(SHA256()), 32), SHA256())
-    except InvalidSignature as error:
-        raise TokenError(
-            f"{name} made a signature that doesn't verify: it was destroyed; see the manual of"
-            " the token's module"
-        ) from error
-
-
-def _destroy(opened: TokenSession, pair: tuple[Object, ...], reason: BaseException) -> None:
-    """Destroy a pair that is not as asked for; a note on the error tells if that failed."""
-    for item in pair:
-        try:
-            item.destroy()
-        except PKCS11Error as error:
-            reason.add_note(
-                f"destroying a key on {opened.where} failed ({type(error).__name__}):"
-                " destroy it with the token's own tool"
+        if not signs_for(signer, key):
+            raise TokenError(
+                f"{name} made a signature that doesn't verify: it was destroyed; see the manual of"
+                " the token's module"
             )

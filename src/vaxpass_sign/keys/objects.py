@@ -11,7 +11,7 @@ only one that fits, is None and never a guess.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from asn1crypto.core import OctetString
@@ -24,6 +24,7 @@ from pkcs11.exceptions import (
     AttributeTypeInvalid,
     AttributeValueInvalid,
     FunctionFailed,
+    PKCS11Error,
 )
 from pkcs11.mechanisms import KeyType
 from pkcs11.types import Object
@@ -38,6 +39,7 @@ __all__ = [
     "attribute",
     "curve_name",
     "describe_object",
+    "destroy",
     "find_private_key",
     "objects",
     "public_half",
@@ -81,6 +83,18 @@ def describe_object(item: Object) -> str:
     """How messages name a key: label and CKA_ID, which are no secrets."""
     label = attribute(item, Attribute.LABEL) or ""
     return f"{quoted(label)} (id {(attribute(item, Attribute.ID) or b'').hex() or 'none'})"
+
+
+def destroy(opened: TokenSession, items: Iterable[Object], reason: BaseException) -> None:
+    """Destroy what is not as asked for; a note on the error tells if that failed."""
+    for item in items:
+        try:
+            item.destroy()
+        except PKCS11Error as error:
+            reason.add_note(
+                f"destroying what was made on {opened.where} failed ({type(error).__name__}):"
+                " destroy it with the token's own tool"
+            )
 
 
 def find_private_key(opened: TokenSession, uri: Pkcs11Uri) -> Object:

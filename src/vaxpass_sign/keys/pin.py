@@ -24,10 +24,20 @@ from pathlib import Path
 from typing import Final, overload
 from urllib.parse import unquote, urlsplit
 
-from vaxpass_sign.errors import InputError, PinError
+from vaxpass_sign.errors import InputError, PinError, TokenError
 from vaxpass_sign.files import read_secret_file
+from vaxpass_sign.keys.uri import Pkcs11Uri, is_pkcs11_uri
 
-__all__ = ["Hidden", "RefusedPins", "hidden", "pin_file", "read_pin"]
+__all__ = [
+    "AskedOnce",
+    "AtMost",
+    "Hidden",
+    "RefusedPins",
+    "hidden",
+    "pin_file",
+    "pin_source_of",
+    "read_pin",
+]
 
 _MAX_PIN_FILE: Final = 1024
 
@@ -43,6 +53,10 @@ class Hidden:
     def __call__(self) -> str:
         return self._ask()
 
+    def __reduce__(self) -> tuple[Callable[[str], Hidden], tuple[str]]:
+        """To another process goes what was answered, and it is hidden there again."""
+        return hidden, (self._ask(),)
+
     def __repr__(self) -> str:
         return "<hidden>"
 
@@ -56,6 +70,61 @@ def hidden(pin: str | Callable[[], str] | None) -> Hidden | None:
     if pin is None or isinstance(pin, Hidden):
         return pin
     return Hidden(pin if callable(pin) else lambda: pin)
+
+
+class AskedOnce:
+    """A PIN that is asked for at most once, when it is first needed, and then kept."""
+
+    def __init__(self, secret: Hidden | None) -> None:
+        self._secret = secret
+        self._text: str | None = None
+        self.hidden = None if secret is None else hidden(self._ask)
+
+    @property
+    def answered(self) -> Hidden | None:
+        """What was answered; None as long as nobody asked."""
+        return None if self._text is None else self.hidden
+
+    def _ask(self) -> str:
+        if self._text is None and self._secret is not None:
+            self._text = self._secret()
+        return self._text or ""
+
+    def __repr__(self) -> str:
+        return "<a PIN>"
+
+
+class AtMost:
+    """A PIN that can be sent so many times until a login is accepted, and no more."""
+
+    def __init__(self, times: int, secret: Hidden | None) -> None:
+        self._times = self._left = times
+        self._secret = secret
+        self.hidden = None if secret is None else hidden(self._ask)
+
+    def accepted(self) -> None:
+        """A login was accepted: the PIN is right, and can be sent as often as it is asked for."""
+        self._left = -1
+
+    def _ask(self) -> str:
+        if not self._left:
+            raise TokenError(
+                f"the token answered {self._times} logins by an error that may mean a refused PIN,"
+                " so it is not sent again: look at the token, then run the same again"
+            )
+        self._left -= self._left > 0
+        return "" if self._secret is None else self._secret()
+
+
+def pin_source_of(key: str) -> Hidden | None:
+    """The PIN in the file that a URI names; None when it names none, or is a key file's path.
+
+    Raises: InputError when the URI can't be read.
+    """
+    if not is_pkcs11_uri(key):
+        return None
+    source = Pkcs11Uri.parse(key).pin_source
+    return None if source is None else pin_file(source)
 
 
 def read_pin(secret: Hidden) -> bytes:

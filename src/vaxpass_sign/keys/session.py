@@ -2,14 +2,17 @@
 
 Rules that this module keeps:
 
-* One attempt. The PIN is sent once, and not at all when the token says that it is locked or
-  that a wrong one would lock it. A PIN that a token has refused is never sent to it again by this
-  process, whichever thread asks.
+* One attempt. The PIN is sent once, and not at all when the token says that it is locked. When it
+  says that a wrong one would lock it, or the notes of this account do
+  (:mod:`vaxpass_sign.keys.tries`), only if that was asked for. A PIN that a token has refused is
+  never sent to it again by this process, whichever thread asks.
 * Login is the application's, not the session's (PKCS#11 v2.40 §5.6): when this process is logged
   in on the token already, no PIN is sent.
 * Nobody logs out. Closing one session leaves the others of this process as they are; the token
   ends the login when the last one is closed.
 * What was opened is closed again when setting up fails half-way.
+* Each call is watched (:mod:`vaxpass_sign.keys.watch`), but for the time in which somebody is
+  asked.
 
 >>> from vaxpass_sign.keys.uri import Pkcs11Uri
 >>> open_session(Pkcs11Uri(module_path="/nowhere/libtoken.so"), pin="1234")
@@ -23,24 +26,31 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from pkcs11.attributes import AttributeMapper
 from pkcs11.constants import Attribute, TokenFlag
-from pkcs11.exceptions import PKCS11Error
+from pkcs11.exceptions import FunctionFailed, PKCS11Error
 from pkcs11.mechanisms import KeyType
 from pkcs11.types import Session, Token
 
-from vaxpass_sign.errors import PinError, TokenError
+from vaxpass_sign.errors import PinError, TokenError, TokenStalledError
+from vaxpass_sign.keys import PATIENCE_S
 from vaxpass_sign.keys.cryptoki import Rv
 from vaxpass_sign.keys.locate import find_module
 from vaxpass_sign.keys.module import Module, load_module
 from vaxpass_sign.keys.pin import Hidden, RefusedPins, hidden, pin_file, read_pin
-from vaxpass_sign.keys.token import describe_token, fault, find_token, token_calls
+from vaxpass_sign.keys.token import describe_token, fault, find_token, token_calls, token_info
+from vaxpass_sign.keys.tries import LAST_SAFE, clear_tries, note_refusal, refusals
 from vaxpass_sign.keys.uri import Pkcs11Uri
+from vaxpass_sign.keys.watch import CLOSING_PATIENCE_S, PIN_PAD_PATIENCE_S, stuck, watched
 
-__all__ = ["TokenSession", "attribute_mapper", "open_session"]
+__all__ = ["TokenSession", "attribute_mapper", "bare_session", "open_session"]
+
+T = TypeVar("T")
 
 _log: Final = logging.getLogger(__name__)
 _refused_pins: Final = RefusedPins()
@@ -52,7 +62,12 @@ _UNLOCK: Final = (
 
 
 def open_session(
-    uri: Pkcs11Uri, pin: str | Callable[[], str] | None = None, *, writable: bool = False
+    uri: Pkcs11Uri,
+    pin: str | Callable[[], str] | None = None,
+    *,
+    writable: bool = False,
+    final_try: bool = False,
+    patience_s: float = PATIENCE_S,
 ) -> TokenSession:
     """Open the one token that a URI means, and log in when there is a PIN.
 
@@ -60,26 +75,54 @@ def open_session(
         pin: the user PIN or a function that asks for it; left out, the URI's pin-source is read,
             or the token's own PIN pad asks. Without any, the session is not logged in.
         writable: true to make or destroy objects.
-    Raises: ModuleError, TokenLookupError, PinError or TokenError.
+        final_try: send the PIN even when a wrong one would lock the token.
+        patience_s: seconds that a call into the module may take.
+    Raises: ModuleError, TokenLookupError, PinError or TokenError; TokenStalledError when a call
+        does not return.
     """
     secret = hidden(pin)
     del pin
     if secret is None and uri.pin_source is not None:
         secret = pin_file(uri.pin_source)
-    module = load_module(find_module(uri))
+    path = find_module(uri)
+    where = f"module {path.name!r}"
+    module, token, session = watched(
+        lambda: _open(path, uri, writable), "opening the token", where, patience_s=patience_s
+    )
+    try:
+        logged_in = _Login(module, token, session, patience_s).log_in(secret, final_try)
+    except TokenStalledError:
+        raise  # whatever is called now would wait as well
+    except BaseException:
+        _give_up(module, session)
+        raise
+    return TokenSession(module, token, session, logged_in=logged_in, patience_s=patience_s)
+
+
+def _open(path: Path, uri: Pkcs11Uri, writable: bool) -> tuple[Module, Token, Session]:
+    module = load_module(path, uri.x_init_reserved)
     try:
         token = find_token(module, uri)
-        with token_calls("opening a session", describe_token(token)):
-            session = token.open(rw=writable, attribute_mapper=attribute_mapper())
-        try:
-            logged_in = _log_in(module, token, session, secret)
-        except BaseException:
-            _close_session(session)
-            raise
+        session = bare_session(token, writable=writable)
     except BaseException:
         module.close()
         raise
-    return TokenSession(module, token, session, logged_in=logged_in)
+    return module, token, session
+
+
+def bare_session(token: Token, *, writable: bool = False) -> Session:
+    """A session without a login, read-only unless it shall write, or the token has no other.
+
+    Raises: TokenError when it can't be opened.
+    """
+    with token_calls("opening a session", describe_token(token)):
+        try:
+            return token.open(rw=writable, attribute_mapper=attribute_mapper())
+        except FunctionFailed:
+            if writable:
+                raise
+            # So says AWS CloudHSM's module (Client SDK 5), which opens no read-only sessions.
+            return token.open(rw=True, attribute_mapper=attribute_mapper())
 
 
 class TokenSession:
@@ -88,7 +131,15 @@ class TokenSession:
     It belongs to the process that opened it. Threads must not use it at the same time.
     """
 
-    def __init__(self, module: Module, token: Token, session: Session, *, logged_in: bool) -> None:
+    def __init__(
+        self,
+        module: Module,
+        token: Token,
+        session: Session,
+        *,
+        logged_in: bool,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.module = module
         self.token = token
         self.session = session
@@ -97,6 +148,21 @@ class TokenSession:
         self.where = describe_token(token)
         self.pid = os.getpid()
         self._open = True
+        self._patience_s = patience_s
+
+    @property
+    def pin_pad(self) -> bool:
+        """Whether the token's own PIN pad asks."""
+        return bool(self.token.flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH)
+
+    def authenticate(self, secret: Hidden | None) -> None:
+        """Present the PIN for one operation that was begun, to a key that wants it each time.
+
+        Without a PIN the token's own pad asks.
+
+        Raises: PinError or TokenError.
+        """
+        _Login(self.module, self.token, self.session, self._patience_s).authenticate(secret)
 
     def close(self) -> None:
         """Close the session and give the module up; a second close does nothing."""
@@ -105,8 +171,7 @@ class TokenSession:
         self._open = False
         # In a forked child the session is the parent's: closing it could end the parent's.
         if os.getpid() == self.pid:
-            _close_session(self.session)
-            self.module.close()
+            _give_up(self.module, self.session)
 
     def __enter__(self) -> Self:
         return self
@@ -140,46 +205,116 @@ def _key_type(number: Any) -> Any:
         return number
 
 
-def _close_session(session: Session) -> None:
+def _give_up(module: Module, session: Session) -> None:
+    """Close a session and let go of its module, in a bounded time.
+
+    What can't be closed is left to the end of the process: where one call is stuck, another one
+    would wait for what it holds.
+    """
+
+    def close() -> None:
+        try:
+            session.close()
+        except PKCS11Error as error:
+            # The token is gone, or has closed the session by itself: nothing is left to close.
+            _log.info("closing a session: %s", type(error).__name__)
+        module.close()
+
+    if stuck():
+        return
     try:
-        session.close()
-    except PKCS11Error as error:
-        # The token is gone, or has closed the session by itself: there is nothing left to close.
-        _log.info("closing a session: %s", type(error).__name__)
+        watched(close, "closing", f"module {module.path.name!r}", patience_s=CLOSING_PATIENCE_S)
+    except TokenStalledError as error:
+        _log.warning("%s", error)
 
 
-def _log_in(module: Module, token: Token, session: Session, secret: Hidden | None) -> bool:
-    """Log the session in if it can be; True when it is logged in, or needs no login."""
-    where = describe_token(token)
-    with module.login_lock:
-        if module.functions.is_user(session.handle):  # type: ignore[attr-defined]  # the stub lacks it
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """A login of one session."""
+
+    module: Module
+    token: Token
+    session: Session
+    patience_s: float
+
+    def log_in(self, secret: Hidden | None, final_try: bool) -> bool:
+        """Log in if that can be done; True when the session is logged in, or needs no login."""
+        where = describe_token(self.token)
+        with self.module.login_lock:
+            if self._watched(lambda: self.module.functions.is_user(self._handle)):
+                return True
+            flags = self._watched(self._flags)
+            if not flags & TokenFlag.LOGIN_REQUIRED:
+                return True
+            pin_pad = bool(flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH)
+            if secret is None and not pin_pad:
+                return False
+            serial = token_info(self.token).serial
+            _check_pin_can_be_sent(flags, where, refusals(serial), final_try)
+            # The token's own pad asks, whatever was given here.
+            self._present(None if pin_pad else secret, self.module.functions.login)
             return True
-        with token_calls("reading the PIN's state", where):
-            flags = token.slot.get_token().flags
-        if not flags & TokenFlag.LOGIN_REQUIRED:
-            return True
-        pin_pad = bool(flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH)
-        if secret is None and not pin_pad:
-            return False
-        _check_pin_can_be_sent(flags, where)
+
+    def authenticate(self, secret: Hidden | None) -> None:
+        """Present the PIN for one operation that was begun (PKCS#11 v2.40 §5.6, C_Login).
+
+        Raises: PinError or TokenError.
+        """
+        with self.module.login_lock:
+            self._present(secret, self.module.functions.authenticate)
+
+    def _present(self, secret: Hidden | None, login: Callable[[int, bytes | None], int]) -> None:
+        """Send the PIN once; without one the token's own pad asks."""
+        where, serial = describe_token(self.token), self.token.serial
         pin = None if secret is None else read_pin(secret)
-        if pin is not None and _refused_pins.has(token.serial, pin):
+        if pin is not None and _refused_pins.has(serial, pin):
             del pin
             raise PinError(
                 f"this PIN was refused for {where} before and is not sent again: check it;"
                 f" {_UNLOCK}"
             )
-        rv = module.functions.login(session.handle, pin)  # type: ignore[attr-defined]
-        if rv in _WRONG_PIN and pin is not None:
-            _refused_pins.add(token.serial, pin)
-        # Gone before anything is raised, so that no traceback shows it.
+        try:
+            rv = self._send(pin, login)
+            if rv in _WRONG_PIN:
+                note_refusal(token_info(self.token).serial)
+                if pin is not None:
+                    _refused_pins.add(serial, pin)
+        finally:
+            # Gone before anything is raised, so that no traceback shows it.
+            del pin
+        if rv not in (Rv.OK, Rv.USER_ALREADY_LOGGED_IN):
+            raise _refused(rv, where, self.token, self.patience_s)
+        if rv == Rv.OK:  # and not when somebody else had logged in: then no PIN was looked at
+            clear_tries(token_info(self.token).serial)
+
+    @property
+    def _handle(self) -> int:
+        return self.session.handle  # type: ignore[attr-defined, no-any-return]  # the stub lacks it
+
+    def _flags(self) -> TokenFlag:
+        with token_calls("reading the PIN's state", describe_token(self.token)):
+            return self.token.slot.get_token().flags
+
+    def _send(self, pin: bytes | None, login: Callable[[int, bytes | None], int]) -> int:
+        patience_s = self.patience_s if pin is not None else PIN_PAD_PATIENCE_S
+        handle, sent = self._handle, [pin]
         del pin
-        if rv in (Rv.OK, Rv.USER_ALREADY_LOGGED_IN):
-            return True
-        raise _refused(rv, where, token)
+        try:
+            return watched(
+                lambda: login(handle, sent.pop()),
+                "logging in",
+                describe_token(self.token),
+                patience_s=patience_s,
+            )
+        finally:
+            sent.clear()  # when it was interrupted before the call
+
+    def _watched(self, call: Callable[[], T]) -> T:
+        where = describe_token(self.token)
+        return watched(call, "reading the PIN's state", where, patience_s=self.patience_s)
 
 
-def _check_pin_can_be_sent(flags: TokenFlag, where: str) -> None:
+def _check_pin_can_be_sent(flags: TokenFlag, where: str, refused: int, final_try: bool) -> None:
     if not flags & TokenFlag.USER_PIN_INITIALIZED:
         raise PinError(
             f"{where} has no user PIN yet: the security officer sets it first"
@@ -187,20 +322,26 @@ def _check_pin_can_be_sent(flags: TokenFlag, where: str) -> None:
         )
     if flags & TokenFlag.USER_PIN_LOCKED:
         raise PinError(f"the PIN of {where} is locked; nothing was sent: {_UNLOCK}")
+    if final_try:
+        return
     if flags & TokenFlag.USER_PIN_FINAL_TRY:
         raise PinError(
-            f"{where} has one try left before its PIN locks; nothing was sent: check the PIN,"
-            " clear the count with one login by the token's own tool"
-            " (pkcs11-tool --module MODULE --login --list-objects), and start again"
+            f"{where} has one try left before its PIN locks; nothing was sent: be sure of the"
+            " PIN, then send it with --force-final-try"
+        )
+    if refused >= LAST_SAFE:
+        raise PinError(
+            f"{where} refused {refused} PINs in a row from this account, and many tokens lock at"
+            " the third; nothing was sent: be sure of the PIN, then send it with --force-final-try"
         )
 
 
-def _refused(rv: int, where: str, token: Token) -> TokenError:
+def _refused(rv: int, where: str, token: Token, patience_s: float) -> TokenError:
     """The error for a login that failed; the PIN was sent once."""
     if rv in _WRONG_PIN:
         return PinError(
             f"the PIN was refused for {where}; it was sent once and will not be sent again"
-            f"{_tries_left(token)}: check it, then try once more; {_UNLOCK}"
+            f"{_tries_left(token, patience_s)}: check it, then try once more; {_UNLOCK}"
         )
     if rv == Rv.PIN_LOCKED:
         return PinError(f"the PIN of {where} is locked: {_UNLOCK}")
@@ -213,10 +354,12 @@ def _refused(rv: int, where: str, token: Token) -> TokenError:
     return fault("logging in", where, rv)
 
 
-def _tries_left(token: Token) -> str:
+def _tries_left(token: Token, patience_s: float) -> str:
     try:
-        flags = token.slot.get_token().flags
-    except PKCS11Error:
+        flags = watched(
+            lambda: token.slot.get_token().flags, "reading", "it", patience_s=patience_s
+        )
+    except (PKCS11Error, TokenStalledError):
         return ""
     if flags & TokenFlag.USER_PIN_LOCKED:
         return " (the PIN is locked now)"

@@ -7,47 +7,25 @@ session's login is everybody's (PKCS#11 v2.40 §5.6), and the PIN is sent once.
 
 For a token in software, more processes do more: threads share Python's lock.
 
->>> open_signers("pkcs11:token=moh;object=dsc?module-path=/nowhere/libtoken.so", sessions=2)
-Traceback (most recent call last):
-...
-vaxpass_sign.errors.ModuleError: PKCS#11 module '/nowhere/libtoken.so' does not exist: ...
+>>> from vaxpass_sign.keys.software import SoftwareSigner
+>>> from cryptography.hazmat.primitives.asymmetric import ec
+>>> key = ec.generate_private_key(ec.SECP256R1())
+>>> with SessionsSigner([SoftwareSigner(key, "an example") for _ in range(2)]) as signer:
+...     [len(signature) for signature in signer.sign([b"one", b"two", b"three"])]
+[64, 64, 64]
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Sequence
 from itertools import count
+from queue import SimpleQueue
 
-from vaxpass_sign.errors import InputError
 from vaxpass_sign.hcert.alg import Alg
-from vaxpass_sign.keys import open_signer
-from vaxpass_sign.keys.pin import hidden
 from vaxpass_sign.keys.signer import PublicKey, Signer
+from vaxpass_sign.keys.watch import in_thread
 
-__all__ = ["MAX_SESSIONS", "SessionsSigner", "open_signers"]
-
-MAX_SESSIONS = 256
-"""In one process; large HSMs want tens."""
-
-
-def open_signers(
-    key: str | os.PathLike[str], pin: str | Callable[[], str] | None = None, *, sessions: int = 1
-) -> Signer:
-    """Open a key with ``sessions`` sessions; see :func:`vaxpass_sign.keys.open_signer`.
-
-    Raises: InputError for a number of sessions that is not 1 to MAX_SESSIONS; and as it does.
-    """
-    if not 1 <= sessions <= MAX_SESSIONS:
-        raise InputError(f"sessions: found {sessions}, expected 1 to {MAX_SESSIONS}")
-    secret = hidden(pin)
-    del pin
-    with ExitStack() as opened:
-        signers = [opened.enter_context(open_signer(key, secret)) for _ in range(sessions)]
-        opened.pop_all()
-    return signers[0] if sessions == 1 else SessionsSigner(signers)
+__all__ = ["SessionsSigner"]
 
 
 class SessionsSigner(Signer):
@@ -59,8 +37,9 @@ class SessionsSigner(Signer):
 
     def __init__(self, signers: Sequence[Signer]) -> None:
         self._signers = list(signers)
-        self._free = list(signers)  # list.pop and list.append are atomic
-        self._threads = ThreadPoolExecutor(len(signers), thread_name_prefix="session")
+        self._free: SimpleQueue[Signer] = SimpleQueue()
+        for signer in signers:
+            self._free.put(signer)
 
     @property
     def alg(self) -> Alg:
@@ -83,7 +62,7 @@ class SessionsSigner(Signer):
         places = count()
 
         def drain() -> None:
-            signer = self._free.pop()
+            signer = self._free.get()
             try:
                 while (place := next(places)) < len(messages):
                     [signatures[place]] = signer.sign(messages[place : place + 1])
@@ -92,10 +71,11 @@ class SessionsSigner(Signer):
                     next(places)
                 raise
             finally:
-                self._free.append(signer)
+                self._free.put(signer)
 
         threads = min(len(self._signers), len(messages))
-        waiting = [self._threads.submit(drain) for _ in range(threads)]
+        # Threads of their own: one that is stuck in the module keeps no process from ending.
+        waiting = [in_thread(drain)[1] for _ in range(threads)]
         failures = [error for future in waiting if (error := future.exception())]
         if failures:
             raise failures[0]
@@ -103,6 +83,5 @@ class SessionsSigner(Signer):
 
     def close(self) -> None:
         """Give up every session; a second close does nothing."""
-        self._threads.shutdown()
         for signer in self._signers:
             signer.close()

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
 
 from pkcs11.constants import SlotFlag, TokenFlag
 from pkcs11.exceptions import PKCS11Error, TokenNotPresent, TokenNotRecognised
 from pkcs11.types import Token
 
-from vaxpass_sign.errors import TokenError, TokenLookupError
-from vaxpass_sign.keys.cryptoki import fault_hint, rv_name
+from vaxpass_sign.errors import TokenError, TokenLookupError, TokenLostError
+from vaxpass_sign.keys.cryptoki import fault_hint, is_lost, rv_name
 from vaxpass_sign.keys.module import Module
 from vaxpass_sign.keys.uri import Pkcs11Uri
 
@@ -31,6 +32,7 @@ __all__ = [
     "fault",
     "find_token",
     "listed",
+    "pinned",
     "quoted",
     "read_tokens",
     "token_calls",
@@ -62,6 +64,12 @@ class KeyInfo:
     id_hex: str
     algorithm: str
     """``EC P-256``, ``EC secp384r1``, ``RSA 2048`` or ``unknown``."""
+    uri: str | None = None
+    """Of a key: names its pair by token, label, id and module; None when no URI can."""
+    subject: str | None = None
+    """Of a certificate: the common name, or the whole subject when it has none."""
+    not_after: datetime | None = None
+    """Of a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,8 @@ class TokenInfo:
     """In words: initialised, login required, PIN set, final try, PIN locked, removable, …"""
     keys: tuple[KeyInfo, ...] = ()
     """What ``list_tokens`` found on it; empty everywhere else."""
+    signs: tuple[str, ...] = ()
+    """What it can sign an HCERT with, such as ``ES256 (CKM_ECDSA)``; as for ``keys``."""
 
 
 def token_info(token: Token) -> TokenInfo:
@@ -96,6 +106,24 @@ def token_info(token: Token) -> TokenInfo:
     )
 
 
+def pinned(uri: Pkcs11Uri, info: TokenInfo) -> Pkcs11Uri:
+    """The URI of this very token: by serial number, label, manufacturer and model as it has them.
+
+    The slot's number is left out when there is a serial number, since a token may come back in
+    another slot.
+    """
+    found = {
+        "token": info.label,
+        "serial": info.serial,
+        "manufacturer": info.manufacturer,
+        "model": info.model,
+    }
+    given: dict[str, Any] = {name: value for name, value in found.items() if value}
+    if info.serial:
+        given["slot_id"] = None
+    return replace(uri, **given)
+
+
 def quoted(text: str) -> str:
     """Text from a token, in quotes and on one line, shortened when it is long."""
     return repr(text if len(text) <= 64 else text[:61] + "…")
@@ -108,13 +136,17 @@ def describe_token(token: Token) -> str:
 
 
 def fault(doing: str, where: str, failure: int | PKCS11Error) -> TokenError:
-    """The TokenError for a failed call: what was being done, on which token, what to try."""
+    """The error for a failed call: what was being done, on which token, what to try.
+
+    It is a TokenLostError when opening the token again may help.
+    """
     if isinstance(failure, int):
         name = rv_name(failure)
     else:
         # Most of python-pkcs11's exceptions carry no text; those for unknown codes do.
         name = " ".join(filter(None, (type(failure).__name__, str(failure))))
-    return TokenError(f"{doing} on {where} failed ({name}): {fault_hint(name)}")
+    kind = TokenLostError if is_lost(name.split(" ", 1)[0]) else TokenError
+    return kind(f"{doing} on {where} failed ({name}): {fault_hint(name)}")
 
 
 @contextmanager

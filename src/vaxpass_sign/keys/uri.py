@@ -5,7 +5,9 @@ Rules that this module keeps:
 * The grammar of RFC 7512 §2.3 is kept strictly: each attribute at most once, values
   percent-encoded UTF-8, ``id`` any bytes, 4,096 characters at most.
 * An attribute that is not known is refused, a vendor's ``x-…`` included. It may be the very one
-  that tells two keys apart, and a key must not be chosen by ignoring half of its description.
+  that tells two keys apart, and a key must not be chosen by ignoring half of its description. The
+  one that is known is ``x-init-reserved``, named as in p11-kit's module files (pkcs11.conf(5)):
+  NSS softokn can't be opened without it.
 * ``pin-value`` is refused and never repeated: a URI ends up in process lists, logs and settings.
   So neither a Pkcs11Uri nor its text holds a PIN.
 
@@ -29,7 +31,7 @@ __all__ = ["Pkcs11Uri"]
 
 _MAX_CHARS: Final = 4096
 _SCHEME: Final = "pkcs11:"
-_QUERY: Final = ("pin-source", "module-name", "module-path")
+_QUERY: Final = ("pin-source", "module-name", "module-path", "x-init-reserved")
 _TYPES: Final = ("public", "private", "cert", "secret-key", "data")
 _MAX_SLOT_ID: Final = 2**64 - 1
 
@@ -66,6 +68,8 @@ class Pkcs11Uri:
     """Where the PIN is, never the PIN."""
     module_name: str | None = None
     module_path: str | None = None
+    x_init_reserved: str | None = None
+    """What goes into C_Initialize's pReserved, for a module that wants it."""
 
     def __post_init__(self) -> None:
         if self.type is not None and self.type not in _TYPES:
