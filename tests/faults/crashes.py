@@ -47,15 +47,20 @@ class Crash:
 def crashes(desk: Desk, count: int, seed: int) -> Iterator[Crash]:
     """Kill ``count`` runs of the desk's cleaned campaign, each then finished and audited."""
     rng = random.Random(seed)
+    for number in range(count):
+        fresh_copy(desk)
+        yield crash(desk, HOWS[number % len(HOWS)], rng)
+
+
+def fresh_copy(desk: Desk) -> None:
+    """Put the campaign back as it was the first time: cleaned, and nothing signed."""
     cleaned = desk.folder / "cleaned"
     if not cleaned.exists():
         shutil.copytree(desk.root, cleaned)
         if desk.token:
             shutil.copytree(desk.token.directory / "tokens", desk.folder / "tokens")
-    for number in range(count):
-        shutil.rmtree(desk.root)
-        shutil.copytree(cleaned, desk.root)
-        yield crash(desk, HOWS[number % len(HOWS)], rng)
+    shutil.rmtree(desk.root)
+    shutil.copytree(cleaned, desk.root)
 
 
 def crash(desk: Desk, how: str, rng: random.Random) -> Crash:

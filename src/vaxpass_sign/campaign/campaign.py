@@ -71,6 +71,7 @@ class Campaign:
         most: int | None = None,
         renew_before: datetime | None = None,
         pin: str | Callable[[], str] | None = None,
+        final_try: bool = False,
         confirm: Callable[[SignPlan], bool] | None = None,
         progress: Callable[[SignProgress], None] | None = None,
     ) -> SignReport:
@@ -90,6 +91,7 @@ class Campaign:
             limit_rate=limit_rate,
             most=most,
             renew_before=renew_before,
+            final_try=final_try,
         )
         return sign_campaign(
             self.layout, options, pin=secret, confirm=confirm, progress=progress, clock=self._clock

@@ -46,6 +46,20 @@ _TRIES: Final = 2
 _AHEAD: Final = 2  # slices at a worker: one that is signed and one that waits
 _CLOCK_PATIENCE_S: Final = 5
 _LOOK_S: Final = 0.25
+_DIED: Final = (
+    "a worker process died while signing, and so did the one that took its place: look into the "
+    "system's log (out of memory?) and at the token's module; what was committed stands, run the "
+    "same command again"
+)
+_PULLED_OUT: Final = (
+    "a worker process died or its token did not answer; the token can be pulled out, so its PIN is "
+    "not sent again by itself: see that it is plugged in; what was committed stands, run the same "
+    "command again"
+)
+_STALLED: Final = (
+    "a call into the token's module did not return, and neither did the next try's: look to the "
+    "token, its network and its service; what was committed stands, run the same command again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,8 @@ class Signing:
     workers: Pool
     signals: Signals
     run_folder: Path
+    removable: bool
+    """Whether the token can be pulled out: then no new worker sends its PIN again."""
     clock: Callable[[], float]
     part_rows: int = PART_ROWS
     close_after_s: float = CLOSE_AFTER_S
@@ -286,17 +302,15 @@ class Signing:
         lost = [future for future, piece in self._slices.items() if piece.worker == worker]
         pieces = [self._slices.pop(future) for future in lost]
         pieces += [refused] if refused else []
+        stalled = self.signals.stalled
+        self.signals.stall(stalled=False)
         # It works on one slice after the other: only the first can have been its death.
         pieces[0].tries += 1
         self._again.extend(pieces)
-        if pieces[0].tries > _TRIES:
-            self._fail(
-                TokenError(
-                    "a worker process died while signing, and so did the one that took its place: "
-                    "look into the system's log (out of memory?) and at the token's module; what "
-                    "was committed stands, run the same command again"
-                )
-            )
+        if self.removable:
+            self._fail(TokenError(_PULLED_OUT))
+        elif pieces[0].tries > _TRIES:
+            self._fail(TokenError(_STALLED if stalled else _DIED))
         if not self.stopping:
             self.workers.replace(worker)
 

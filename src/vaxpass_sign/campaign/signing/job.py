@@ -28,15 +28,15 @@ from vaxpass_sign.campaign.settings import Settings
 from vaxpass_sign.campaign.signing.coordinator import CLOSE_AFTER_S, PART_ROWS, clock_error
 from vaxpass_sign.campaign.state import State
 from vaxpass_sign.campaign.tables import CommittedTable
-from vaxpass_sign.errors import CampaignError, InputError
+from vaxpass_sign.errors import CampaignError, InputError, TokenError
 from vaxpass_sign.issuer import Issuer
-from vaxpass_sign.keys import open_signer
-from vaxpass_sign.keys.pin import Hidden, hidden
-from vaxpass_sign.keys.sessions import MAX_SESSIONS
+from vaxpass_sign.keys import MAX_SESSIONS, PATIENCE_S, open_signer
+from vaxpass_sign.keys.pin import Hidden
+from vaxpass_sign.keys.token import pinned
+from vaxpass_sign.keys.uri import Pkcs11Uri
 from vaxpass_sign.x509 import Certificate, read_certificate
 
 __all__ = [
-    "AskedOnce",
     "OpenedToken",
     "SignJob",
     "SignOptions",
@@ -57,6 +57,8 @@ class SignOptions:
     ``sessions``: of each worker. ``limit_rate``: signatures a second, of all workers together.
     ``most``: at most so many records in this run. ``renew_before``: also sign again what expires
     before this moment. ``part_rows``, ``close_after_s``: when a signed part is closed.
+    ``final_try``: send the PIN even when a wrong one would lock the token. ``patience_s``: when a
+    call into the token's module that has not returned is given up.
     """
 
     workers: int | None = None
@@ -66,6 +68,8 @@ class SignOptions:
     renew_before: datetime | None = None
     part_rows: int = PART_ROWS
     close_after_s: float = CLOSE_AFTER_S
+    final_try: bool = False
+    patience_s: float = PATIENCE_S
 
     def check(self) -> None:
         """Raises: InputError for a number out of its bounds."""
@@ -76,6 +80,7 @@ class SignOptions:
             ("max", self.most, 1, 1_000_000_000),
             ("part rows", self.part_rows, 1, 1_000_000),
             ("close after", self.close_after_s, 0.1, 3600),
+            ("patience", self.patience_s, 0.1, 3600),
         ):
             if value is not None and not least <= value <= most:
                 raise InputError(f"{name}: found {value}, expected {least} to {most}")
@@ -185,6 +190,8 @@ class OpenedToken:
     """What is known of the key's token after it was opened once."""
 
     key: str
+    uri: str
+    """What workers open: this very token's key, whatever is plugged in meanwhile."""
     serial: str | None
     removable: bool
 
@@ -192,7 +199,16 @@ class OpenedToken:
 def prove_key(job: SignJob, secret: Hidden | None) -> OpenedToken:
     """Open the key once, and prove by one test signature that it is the DSC's."""
     settings = job.settings
-    with open_signer(job.key, secret) as signer:
+    options = job.options
+    with open_signer(
+        job.key, secret, final_try=options.final_try, patience_s=options.patience_s
+    ) as signer:
+        if getattr(signer, "always_authenticates", False):
+            raise TokenError(
+                f"{getattr(signer, 'name', 'the key')} wants its PIN for each signature "
+                "(CKA_ALWAYS_AUTHENTICATE), so no batch can be signed with it: make a key without "
+                "it (vaxpass-sign token new-key), or sign one by one (vaxpass-sign issue)"
+            )
         Issuer(
             signer,
             job.dsc,
@@ -205,8 +221,9 @@ def prove_key(job: SignJob, secret: Hidden | None) -> OpenedToken:
         token = getattr(signer, "token", None)
         name = getattr(signer, "name", "a key")
     if token is None:
-        return OpenedToken(name, None, removable=False)
-    return OpenedToken(name, token.serial, removable="removable" in token.flags)
+        return OpenedToken(name, job.key, None, removable=False)
+    uri = str(pinned(Pkcs11Uri.parse(job.key), token))
+    return OpenedToken(name, uri, token.serial, removable="removable" in token.flags)
 
 
 def plan_shown(job: SignJob, token: OpenedToken) -> SignPlan:
@@ -234,20 +251,3 @@ def _workers(options: SignOptions, token: OpenedToken) -> int:
     if options.workers is not None:
         return options.workers
     return 1 if token.removable else min(len(os.sched_getaffinity(0)), MAX_WORKERS)
-
-
-class AskedOnce:
-    """A PIN that is asked for at most once, when it is first needed."""
-
-    def __init__(self, secret: Hidden | None) -> None:
-        self._secret = secret
-        self.text: str | None = None
-        self.hidden = None if secret is None else hidden(self._ask)
-
-    def _ask(self) -> str:
-        if self.text is None and self._secret is not None:
-            self.text = self._secret()
-        return self.text or ""
-
-    def __repr__(self) -> str:
-        return "<a PIN>"

@@ -25,7 +25,6 @@ from vaxpass_sign.campaign.settings import read_settings
 from vaxpass_sign.campaign.signing.coordinator import Signing, SignProgress
 from vaxpass_sign.campaign.signing.interrupt import stop_on_signals
 from vaxpass_sign.campaign.signing.job import (
-    AskedOnce,
     OpenedToken,
     SignJob,
     SignOptions,
@@ -39,7 +38,7 @@ from vaxpass_sign.campaign.signing.signals import Signals
 from vaxpass_sign.campaign.signing.worker import WorkerSettings, start_worker
 from vaxpass_sign.campaign.state import State
 from vaxpass_sign.errors import VaxpassError
-from vaxpass_sign.keys.pin import hidden
+from vaxpass_sign.keys.pin import AskedOnce, hidden, pin_source_of
 
 __all__ = ["SignOptions", "SignPlan", "SignReport", "sign_campaign"]
 
@@ -92,7 +91,7 @@ def sign_campaign(  # noqa: PLR0913 (each is a part of one job)
         if not job.work.rows:
             return SignReport(0, 0, 0, 0, 0.0, False, ledger.head.hex())
         # The PIN is asked for once; what was typed is kept for the workers.
-        asked = AskedOnce(secret)
+        asked = AskedOnce(secret or pin_source_of(job.key))
         token = prove_key(job, asked.hidden)
         plan = plan_shown(job, token)
         if confirm is not None and not confirm(plan):
@@ -114,7 +113,9 @@ def _run(
     signals = Signals.create(run_folder / "signals", plan.workers)
 
     def launch(number: int) -> Any:
-        return spawn_worker(start_worker, _worker(job, plan, run_folder, number), asked.text)
+        return spawn_worker(
+            start_worker, _worker(job, plan, token, run_folder, number), asked.answered
+        )
 
     with closing(signals), Pool(plan.workers, launch) as workers:
         signing = Signing(
@@ -126,6 +127,7 @@ def _run(
             workers=workers,
             signals=signals,
             run_folder=run_folder,
+            removable=token.removable,
             clock=job.clock,
             part_rows=job.options.part_rows,
             close_after_s=job.options.close_after_s,
@@ -187,16 +189,19 @@ def _start_row(job: SignJob, plan: SignPlan, token: OpenedToken) -> dict[str, An
     }
 
 
-def _worker(job: SignJob, plan: SignPlan, run_folder: Path, number: int) -> WorkerSettings:
+def _worker(
+    job: SignJob, plan: SignPlan, token: OpenedToken, run_folder: Path, number: int
+) -> WorkerSettings:
     rate = job.options.limit_rate
     return WorkerSettings(
-        key=job.key,
+        key=token.uri,
         dsc=job.dsc.der,
         country=job.settings.country,
         name=job.settings.name,
         validity=job.settings.validity,
         max_qr_version=job.settings.max_qr_version,
         sessions=plan.sessions,
+        patience_s=job.options.patience_s,
         run_folder=run_folder,
         number=number,
         per_second=None if rate is None else rate / plan.workers,

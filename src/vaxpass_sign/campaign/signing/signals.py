@@ -27,10 +27,11 @@ from vaxpass_sign.durable import cannot_write
 __all__ = ["Signals"]
 
 _CELL = struct.Struct("=Q")
+_FLAGS = 2
 
 
 class Signals:
-    """The mapped file: a stop flag, then a counter for each worker."""
+    """The mapped file: a stop flag, a stall flag, then a counter for each worker."""
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
@@ -42,7 +43,7 @@ class Signals:
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(bytes(_CELL.size * (workers + 1)))
+                file.write(bytes(_CELL.size * (workers + _FLAGS)))
         except OSError as error:
             raise cannot_write(path, error) from error
         return cls(path)
@@ -60,15 +61,24 @@ class Signals:
         """Whether they were asked."""
         return self._cells[0] != 0
 
+    def stall(self, *, stalled: bool) -> None:
+        """A worker's call into its module does not return, and it ends itself; or that is seen."""
+        _CELL.pack_into(self._cells, _CELL.size, stalled)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a worker has ended itself for that."""
+        return self._cells[_CELL.size] != 0
+
     def count(self, worker: int, signed: int) -> None:
         """Worker ``worker`` (from 0) has signed so many more."""
-        at = _CELL.size * (worker + 1)
+        at = _CELL.size * (worker + _FLAGS)
         [before] = _CELL.unpack_from(self._cells, at)
         _CELL.pack_into(self._cells, at, before + signed)
 
     def signed(self) -> int:
         """What all workers have signed, whether it was committed or not."""
         cells: tuple[int, ...] = struct.unpack_from(
-            f"={len(self._cells) // _CELL.size - 1}Q", self._cells, _CELL.size
+            f"={len(self._cells) // _CELL.size - _FLAGS}Q", self._cells, _CELL.size * _FLAGS
         )
         return sum(cells)

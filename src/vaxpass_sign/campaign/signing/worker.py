@@ -12,15 +12,16 @@ and a stop does not wait for thousands of rows.
 
 from __future__ import annotations
 
-import fcntl
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -30,10 +31,21 @@ from vaxpass_sign.campaign.pool import collector_paused
 from vaxpass_sign.campaign.ranges import Ranges, row_numbers, split_ranges
 from vaxpass_sign.campaign.signing.signals import Signals
 from vaxpass_sign.campaign.tables import CommittedTable, signed_schema, write_signed
-from vaxpass_sign.errors import PinError, TokenError, TokenLookupError, VaxpassError
+from vaxpass_sign.durable import in_turn
+from vaxpass_sign.errors import (
+    ModuleError,
+    PinError,
+    TokenError,
+    TokenLookupError,
+    TokenLostError,
+    TokenStalledError,
+    VaxpassError,
+)
 from vaxpass_sign.hcert.columns import BLOCK, Columns
 from vaxpass_sign.issuer import IssuedColumns, Issuer
-from vaxpass_sign.keys.sessions import open_signers
+from vaxpass_sign.keys import OUTAGE_S, open_signer
+from vaxpass_sign.keys.pin import AtMost, Hidden
+from vaxpass_sign.keys.signer import Signer
 from vaxpass_sign.x509 import Certificate
 
 __all__ = ["SignTask", "SignedSlice", "WorkerSettings", "sign_slice", "start_worker"]
@@ -60,7 +72,8 @@ _COLUMNS: Final = {
 _READ: Final = tuple(dict.fromkeys((*_COLUMNS.values(), *_CARRIED)))
 _FIRST_ROWS: Final = 8
 _CHUNK_S: Final = 1.0  # how long the signatures of one chunk may take
-_OPENING_TRIES: Final = 5
+_OPENING_PAUSE_S: Final = 0.25
+_MOST_LOGINS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,7 @@ class WorkerSettings:
     validity: timedelta
     max_qr_version: int
     sessions: int
+    patience_s: float
     run_folder: Path
     """The run's folder in staging/, with the file ``signals``."""
     number: int
@@ -117,7 +131,7 @@ class _Worker:
     """What this process holds from task to task."""
 
     settings: WorkerSettings
-    pin: str | None = field(repr=False)
+    pin: Hidden | None
     signals: Signals
     issuer: Issuer | None = None
     moment_s: int = 0
@@ -129,13 +143,13 @@ class _Worker:
 
 
 class _StoppedError(Exception):
-    """The run was stopped before this worker had opened its key."""
+    """The run was stopped while this worker's key was not open."""
 
 
 _held: list[_Worker] = []
 
 
-def start_worker(settings: WorkerSettings, pin: str | None) -> None:
+def start_worker(settings: WorkerSettings, pin: Hidden | None) -> None:
     """Take in what the process needs; the pool's initializer. Touches neither token nor file."""
     _held[:] = [_Worker(settings, pin, Signals(settings.run_folder / "signals"))]
 
@@ -147,7 +161,13 @@ def sign_slice(task: SignTask) -> SignedSlice:
     committed; InputError when the staged file can't be written. Nothing of the task counts then.
     """
     with _plain_errors(), collector_paused():
-        return _sign_slice(_held[0], task)
+        try:
+            return _sign_slice(_held[0], task)
+        except TokenStalledError:
+            # The module is of no use to this process any more, and might keep it from ending.
+            _held[0].signals.stall(stalled=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise
 
 
 def _sign_slice(worker: _Worker, task: SignTask) -> SignedSlice:
@@ -162,12 +182,13 @@ def _sign_slice(worker: _Worker, task: SignTask) -> SignedSlice:
     done = 0
     refused: dict[str, list[int]] = {}
     numbered = row_numbers(task.ranges)
-    for table, issued in _issue(worker, task, at_one_moment.issue, pace):
-        numbers = list(islice(numbered, len(table)))
-        tables.append(_signed_rows(table, issued, task, issuer.dsc.kid))
-        for row, why in issued.refused.items():
-            refused.setdefault(str(why), []).append(numbers[row])
-        done += len(table)
+    with suppress(_StoppedError):
+        for table, issued in _issue(worker, task, at_one_moment.issue, pace):
+            numbers = list(islice(numbered, len(table)))
+            tables.append(_signed_rows(table, issued, task, issuer.dsc.kid))
+            for row, why in issued.refused.items():
+                refused.setdefault(str(why), []).append(numbers[row])
+            done += len(table)
     ranges, _ = split_ranges(task.ranges, done)
     if not done:
         return SignedSlice((), 0, {}, "", 0, at_one_moment.expires_at_s)
@@ -311,15 +332,7 @@ def _issuer(worker: _Worker, moment_s: int) -> Issuer:
     worker.moment_s = moment_s
     if worker.issuer is None:
         settings = worker.settings
-        with _opening_alone(settings.run_folder / "opening"):
-            if worker.signals.stopped:
-                raise _StoppedError
-            try:
-                signer = _open(settings, worker.pin)
-            except PinError:
-                # Before the next worker has its turn: a refused PIN is not sent by another one.
-                worker.signals.stop()
-                raise
+        signer = _open(worker)
         try:
             worker.issuer = Issuer(
                 signer,
@@ -336,27 +349,40 @@ def _issuer(worker: _Worker, moment_s: int) -> Issuer:
     return worker.issuer
 
 
-def _open(settings: WorkerSettings, pin: str | None) -> Any:
-    """Open the key; look again when a token that was there a moment ago is not seen."""
-    for attempt in range(1, _OPENING_TRIES + 1):
+def _open(worker: _Worker) -> Signer:
+    """Open the key; look again for a while when the token that was there a moment ago is not."""
+    settings = worker.settings
+    give_up_at = time.monotonic() + OUTAGE_S
+    pin = AtMost(_MOST_LOGINS, worker.pin).hidden
+    while True:
         try:
-            return open_signers(settings.key, pin, sessions=settings.sessions)
-        except TokenLookupError:
-            # No PIN was sent: the token was not found at all.
-            if attempt == _OPENING_TRIES:
+            return open_signer(
+                settings.key,
+                pin,
+                sessions=settings.sessions,
+                patience_s=settings.patience_s,
+                opening=partial(_opening, worker),
+            )
+        except (TokenLookupError, TokenLostError, ModuleError):
+            if time.monotonic() > give_up_at:
                 raise
-            time.sleep(0.05 * attempt)
-    raise AssertionError  # the loop returns or raises
+            time.sleep(_OPENING_PAUSE_S)
 
 
 @contextmanager
-def _opening_alone(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _opening(worker: _Worker) -> Iterator[None]:
+    """One worker after the other, and none after one whose PIN was refused.
+
+    Raises: _StoppedError when the run was stopped.
+    """
+    with in_turn(worker.settings.run_folder / "opening"):
+        if worker.signals.stopped:
+            raise _StoppedError
+        try:
+            yield
+        except PinError:
+            worker.signals.stop()
+            raise
 
 
 @contextmanager
