@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,11 @@ def vaxpass(
         piped = io.BufferedReader(io.BytesIO(stdin))
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(piped, encoding="utf-8"))
         capsys.readouterr()
+        # A process has an environment of its own, and the program takes --pin-env's variable out of it.
+        environment = dict(os.environ)
         with pytest.raises(SystemExit) as ended:
             main()
+        os.environ.update(environment)
         assert isinstance(ended.value.code, int)
         return Done(ended.value.code, *capsys.readouterr())
 

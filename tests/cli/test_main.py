@@ -28,7 +28,12 @@ def test_without_arguments_help_is_shown(vaxpass) -> None:
     assert "Commands:" in done.err
 
 
-@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["token", "list"]], ids=str)
+TOKEN = ("list", "new-key", "csr", "import-dsc")
+
+
+@pytest.mark.parametrize(
+    "command", [[name] for name in COMMANDS] + [["token", name] for name in TOKEN], ids=str
+)
 def test_each_command_has_help(vaxpass, command: list[str]) -> None:
     """--help of a command is exit 0 and goes to stdout."""
     done = vaxpass(*command, "--help")
@@ -47,6 +52,8 @@ def test_each_command_has_help(vaxpass, command: list[str]) -> None:
         ["issue", "--key", "k", "--dsc", "d", "--validity-days", "0", "r"],
         ["token", "nonsense"],
         ["token", "new-key"],
+        ["token", "csr", "pkcs11:object=dsc", "--country", "VN", "--organisation", "x"],
+        ["token", "import-dsc", "pkcs11:object=dsc"],
         ["demo"],
         ["demo", "x", "--people", "0"],
         ["demo", "x", "--people", "many"],

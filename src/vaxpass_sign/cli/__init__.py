@@ -23,6 +23,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    _hush()
     try:
         code = _run(sys.argv[1:])
     except KeyboardInterrupt:
@@ -30,7 +31,29 @@ def main() -> NoReturn:
         if sys.stderr is not None:
             sys.stderr.write("vaxpass-sign: stopped\n")
         code = 130
+    _end_if_stuck(code)
     sys.exit(code)
+
+
+def _end_if_stuck(code: int) -> None:
+    """End at once when a call into a token's module never returned: else we might wait for it."""
+    watch = sys.modules.get("vaxpass_sign.keys.watch")
+    if watch is not None and watch.stuck():
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(code)
+
+
+def _hush() -> None:
+    """Show no traceback of what is raised where nobody can catch it.
+
+    python-pkcs11 does that when a search on a token can't begin: the error that says so is shown as
+    any other, but a destructor raises a second one, and Cython prints it by both hooks.
+    """
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = lambda _: None
+        sys.excepthook = lambda *_: None
 
 
 def _run(arguments: list[str]) -> int:
@@ -45,7 +68,8 @@ def _run(arguments: list[str]) -> int:
     try:
         return run(arguments)
     except VaxpassError as error:
-        tell(error)
+        # What was left behind stands in notes.
+        tell("; ".join([str(error), *getattr(error, "__notes__", ())]))
     except OutputClosed:
         # Python flushes stdout once more at its end, and would complain; it shall go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

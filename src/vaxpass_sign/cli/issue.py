@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from vaxpass_sign.cli.output import print_line, tell
-from vaxpass_sign.cli.pins import pin_source
+from vaxpass_sign.cli.pins import ForceFinalTry, PinEnv, pin_source
 from vaxpass_sign.errors import CertificateError, InputError
 from vaxpass_sign.issuer import Issuer
 from vaxpass_sign.keys import open_signer
@@ -42,15 +42,8 @@ def command(
         Path,
         typer.Option(metavar="FILE", help="The key's DSC, in PEM or DER.", show_default=False),
     ],
-    pin_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The environment variable that holds the PIN. Left out: the URI's pin-source, "
-            "else a prompt.",
-            show_default=False,
-        ),
-    ] = None,
+    pin_env: PinEnv = None,
+    force_final_try: ForceFinalTry = False,
     qr: Annotated[
         Path | None,
         typer.Option(
@@ -73,7 +66,7 @@ def command(
         from vaxpass_sign.qr import check_picture_path
 
         check_picture_path(qr)
-    with open_signer(key, pin=pin) as signer:
+    with open_signer(key, pin=pin, final_try=force_final_try) as signer:
         issuer = Issuer(signer, certificate, country, name, timedelta(days=validity_days))
         text = issuer.issue(vaccination)
     # First the payload, so that a picture that can't be written loses nothing.

@@ -28,10 +28,11 @@ def command(
 ) -> None:
     """Show progress by province and facility."""
     progress = Campaign(campaign).report()
-    print_progress(progress)
+    # The page first: whoever reads the table by `head` shall have it too.
     if html is not None:
         from vaxpass_sign.campaign.pages.page import render_report
         from vaxpass_sign.durable import write_file
 
         write_file(html, render_report(progress).encode())
         tell(f"wrote {html}")
+    print_progress(progress)

@@ -15,7 +15,7 @@ from vaxpass_sign.campaign.campaign import Campaign
 from vaxpass_sign.campaign.settings import read_settings
 from vaxpass_sign.campaign.signing.run import SignPlan
 from vaxpass_sign.cli.output import print_line, show_line, tell
-from vaxpass_sign.cli.pins import pin_source
+from vaxpass_sign.cli.pins import ForceFinalTry, PinEnv, pin_source
 from vaxpass_sign.cli.steps import signing
 from vaxpass_sign.errors import InputError, VaxpassError
 
@@ -60,15 +60,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    pin_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The environment variable that holds the PIN. Left out: the URI's pin-source, "
-            "else a prompt.",
-            show_default=False,
-        ),
-    ] = None,
+    pin_env: PinEnv = None,
+    force_final_try: ForceFinalTry = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before the first signature.")
     ] = False,
@@ -93,6 +86,7 @@ def command(
                 most=most,
                 renew_before=before,
                 pin=pin_source(settings.key, pin_env) if settings.key else None,
+                final_try=force_final_try,
                 confirm=lambda plan: _confirm(plan, yes),
                 progress=progress,
             )
