@@ -99,6 +99,7 @@ def run_at_terminal(
     cwd: Path,
     answers: Sequence[tuple[bytes, bytes]] = (),
     stdin: Path | None = None,
+    stdout: Path | None = None,
     env: dict[str, str] | None = None,
 ) -> Shown:
     """Run the program at a terminal; ``answers``: what to wait for, and what to type then."""
@@ -109,6 +110,8 @@ def run_at_terminal(
         os.chdir(cwd)
         if stdin is not None:
             os.dup2(os.open(stdin, os.O_RDONLY), 0)
+        if stdout is not None:
+            os.dup2(os.open(stdout, os.O_WRONLY | os.O_CREAT), 1)
         os.execve(command[0], command, environment)
     shown, unseen, answered = b"", b"", 0
     give_up = time.monotonic() + 60

@@ -22,6 +22,10 @@ from pathlib import Path
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPT = re.compile(r"PIN[^\n]*: ?\Z")
+PEOPLE = {
+    re.compile(r"first person: ?\Z"): "N.V.A.",
+    re.compile(r"second person: ?\Z"): "T.T.B.",
+}
 MARK = "\x1e"
 SECONDS = 120
 
@@ -55,7 +59,9 @@ def commands(console: str) -> list[tuple[str, str]]:
 
 
 def run_page(page: Path, directory: Path, answer: str) -> list[Command]:
-    """Run a page's blocks in ``directory``; every prompt for a PIN gets ``answer``."""
+    """Run a page's blocks in ``directory``; every prompt for a PIN gets ``answer``, those for two people's
+    names the names of PEOPLE.
+    """
     script: list[str] = []
     asked: list[tuple[str, str]] = []
     for language, content in blocks(page.read_text(encoding="utf-8")):
@@ -120,7 +126,9 @@ def _converse(terminal: int, answer: str) -> str:
         if not chunk:
             return seen.decode().replace("\r\n", "\n")
         seen += chunk
-        if PROMPT.search(seen[answered:].decode(errors="ignore")):
-            answered = len(seen)
-            os.write(terminal, f"{answer}\n".encode())
+        unanswered = seen[answered:].decode(errors="ignore")
+        for prompt, said in {PROMPT: answer, **PEOPLE}.items():
+            if prompt.search(unanswered):
+                answered = len(seen)
+                os.write(terminal, f"{said}\n".encode())
     raise AssertionError(f"no end after {SECONDS} s: {seen[-500:]!r}")

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from docs.session import Command, blocks, run_page
+from proxy.proxy import Proxy
 from tokens.softhsm import find_softhsm
 from vaxpass_sign import TrustStore, inspect, verify
 from vaxpass_sign.check.verdict import STEP_OF, NotChecked, Reason, Step
@@ -93,6 +94,54 @@ def test_first_table_runs(first_table: list[Command]) -> None:
     """Every command of the second tutorial does what the page says."""
     assert len(first_table) > 10
     check_commands(first_table)
+
+
+@pytest.fixture(scope="module")
+def get_a_dsc(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Command]:
+    return run_page(DOCS / "how-to" / "get-a-dsc.md", tmp_path_factory.mktemp("empty"), TOY_PIN)
+
+
+def test_get_a_dsc_runs(get_a_dsc: list[Command]) -> None:
+    """Every command of the way to a DSC does what the page says, in an empty folder."""
+    assert len(get_a_dsc) > 15
+    check_commands(get_a_dsc)
+    output = "".join(command.output for command in get_a_dsc)
+    assert TOY_PIN not in output
+    for line in (
+        r"can sign    ES256 \(CKM_ECDSA\), PS256 \(CKM_RSA_PKCS_PSS\)$",
+        r"; confirmed by N\.V\.A\. and T\.T\.B\.$",
+        r"^vaxpass-sign: wrote request\.pem: ",
+        r"^Certificate request self-signature verify OK$",
+        r"^kid [0-9a-f]{16}$",
+        r"it is this key's, and was read back$",
+        r"^    certificate 'dsc-2026', EC P-256, id [0-9a-f]{32}, of 'DSC 2026-1', until ",
+        r"^VALID  credential\.txt, line 1$",
+    ):
+        assert re.search(line, output, re.MULTILINE), line
+
+
+def test_token_code_runs(tmp_path_factory: pytest.TempPathFactory, proxy_library: Path) -> None:
+    """Every command of the page on the proxy does what it says, with the two files that it names."""
+    if find_softhsm() is None or shutil.which("softhsm2-util") is None:
+        pytest.skip("SoftHSM is not installed (Debian: apt-get install softhsm2)")
+    clone = tmp_path_factory.mktemp("token-code")
+    shutil.copytree(ROOT / "tests" / "proxy", clone / "tests" / "proxy")
+    page = DOCS / "how-to" / "test-your-token-code.md"
+    ran = run_page(page, clone, TOY_PIN)
+    check_commands(ran)
+    five = next(command for command in ran if command.text.startswith("python five.py"))
+    said = re.compile(r"^\d (?:64 bytes True|TokenLostError .*CKR_DEVICE_ERROR)", re.MULTILINE)
+    assert len(said.findall(five.shown)) == 5
+    shown, real = ([line.split()[1] for line in said.findall(t)] for t in (five.shown, five.output))
+    assert shown == real
+    assert "2 passed" in ran[-1].output
+    assert not [command for command in ran if TOY_PIN in command.text + command.output]
+    # Each fault of the table is one that the proxy knows, written as its settings have it.
+    library = Proxy(clone, proxy_library, Path("/nowhere"))
+    rows = re.findall(r"^\| `\"(.*?)\"`.*?\| `(.*?)` \|", page.read_text("utf-8"), re.MULTILINE)
+    assert len(rows) == 8
+    for action, setting in rows:
+        assert library.fail("C_Sign", action).setting.endswith(f" all {setting}"), action
 
 
 def test_no_pin_in_any_argument(first_table: list[Command], tutorial: Path) -> None:
@@ -234,6 +283,23 @@ def test_every_reason_is_listed() -> None:
         assert f"| `{item}` |" in page
 
 
+def test_each_statement_on_a_token_says_where_it_comes_from() -> None:
+    """token-families.md: every row is tested, read, a note, or nothing known; each source is used."""
+    page = (DOCS / "reference" / "token-families.md").read_text("utf-8")
+    body, sources = page.split("\n## Sources\n")
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. ", sources, re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    cited = {int(number) for number in re.findall(r"\[(\d+)\]", body)}
+    assert cited == set(numbers)
+    rows = re.findall(r"^\| ([^|]+?) \| ([^|]+) \| ([^|]*)\|$", body, re.MULTILINE)
+    assert len(rows) > 50
+    for name, statement, origin in rows:
+        known = re.search(r"\*(?:read|notes|tested here)\*", origin)
+        assert known or "*nothing known*" in statement or name == "to set", name
+        for source in re.findall(r"\*read\*(.{4})", origin):
+            assert source.startswith(" ["), f"{name}: {origin}"
+
+
 def test_every_column_is_listed() -> None:
     """dose-table.md names each column that has a meaning."""
     page = (DOCS / "reference" / "dose-table.md").read_text("utf-8")
@@ -267,7 +333,9 @@ line: what was found, what was expected, what to do.
 pipe it.
 
 **PINs** come from a prompt, from the environment variable that `--pin-env` names, or from the file
-that the URI's `pin-source` names; never from an argument. A PIN is sent once.
+that the URI's `pin-source` names; never from an argument. A PIN is sent once. The program takes the
+variable out of its environment, so that no process that it starts inherits it; the environment that the
+program itself was started with still shows it to its user and to root, as `ps e` does.
 
 **Keys** are PKCS#11 URIs (RFC 7512), such as
 `pkcs11:token=moh;object=dsc?module-path=/usr/lib/softhsm/libsofthsm2.so`, that match exactly one
