@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,18 @@ class SmartCard(Device):
     directory: Path = Path()
 
     def start_reader(self) -> Server:
-        """Start pcscd, in the place of one that has ended."""
+        """Start pcscd, in the place of one that has ended.
+
+        vpcd 3.3 aborts now and then when the card lets its connection go at that very moment.
+        """
+        for _ in range(4):
+            try:
+                return self._start_reader()
+            except AssertionError:
+                time.sleep(0.3)
+        return self._start_reader()
+
+    def _start_reader(self) -> Server:
         path = self.directory / "pcscd.comm"
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listening:
