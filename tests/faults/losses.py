@@ -20,7 +20,7 @@ PATIENCE_S = 2
 LONGEST_S = 90
 """A run that takes longer hangs."""
 
-_LOST = (
+LOST = (
     "CKR_DEVICE_ERROR",
     "CKR_DEVICE_MEMORY",
     "CKR_DEVICE_REMOVED",
@@ -38,11 +38,11 @@ _LOST = (
 )
 _ODD = ("CKR_BUFFER_TOO_SMALL", "CKR_TOKEN_NOT_RECOGNIZED", "0x80001234")
 _DONE = ("expire", "logout", "remove:0.5", "remove:2", "kill", "hang", "hang:0.5")
-_OPENING = (*_LOST[:6], "CKR_TOKEN_NOT_PRESENT", "remove:0.5", "kill", "hang", "hang:0.5")
+_OPENING = (*LOST[:6], "CKR_TOKEN_NOT_PRESENT", "remove:0.5", "kill", "hang", "hang:0.5")
 
 TABLE = (
-    *(("C_Sign", action) for action in (*_LOST, *_ODD, *_DONE)),
-    *(("C_SignInit", action) for action in (*_LOST, *_ODD, *_DONE)),
+    *(("C_Sign", action) for action in (*LOST, *_ODD, *_DONE)),
+    *(("C_SignInit", action) for action in (*LOST, *_ODD, *_DONE)),
     *(("C_Login", action) for action in (*_OPENING, "CKR_PIN_INCORRECT", "CKR_PIN_LOCKED")),
     *(("C_Login", "CKR_PIN_INCORRECT after a loss"),) * 2,
     *(("C_Initialize", action) for action in ("CKR_GENERAL_ERROR", "kill", "hang")),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from faults.losses import LOST
 from proxy.proxy import Proxy
 from tokens.softhsm import SoftHsm, make_softhsm
 from vaxpass_sign.errors import PinError, TokenError
@@ -21,20 +22,7 @@ from vaxpass_sign.keys.lasting import LastingSigner
 MESSAGES = [b"message %d" % number for number in range(40)]
 
 LOSSES = (
-    "CKR_DEVICE_ERROR",
-    "CKR_DEVICE_MEMORY",
-    "CKR_DEVICE_REMOVED",
-    "CKR_FUNCTION_FAILED",
-    "CKR_GENERAL_ERROR",
-    "CKR_HOST_MEMORY",
-    "CKR_KEY_HANDLE_INVALID",
-    "CKR_OBJECT_HANDLE_INVALID",
-    "CKR_OPERATION_ACTIVE",
-    "CKR_SESSION_CLOSED",
-    "CKR_SESSION_HANDLE_INVALID",
-    "CKR_TOKEN_NOT_PRESENT",
-    "CKR_USER_NOT_LOGGED_IN",
-    "CKR_CRYPTOKI_NOT_INITIALIZED",
+    *LOST,
     "expire",
     "logout",
     "remove:0.3",

@@ -188,7 +188,7 @@ class LastingSigner(Signer):
                         f"{error}; it was lost {losses} times while {len(messages)} messages were"
                         " to be signed"
                     ) from error
-                self._open_again(opened, error)
+                self._open_again(opened, error, first=losses == 1)
             except TokenError:
                 # Another thread may have lost the token first, and closed what this one used.
                 if self._opened is opened or self._closed:
@@ -228,7 +228,7 @@ class LastingSigner(Signer):
                 raise
         return _Opened(sessions, sessions[0] if self._sessions == 1 else SessionsSigner(sessions))
 
-    def _open_again(self, lost: _Opened, error: TokenLostError) -> None:
+    def _open_again(self, lost: _Opened, error: TokenLostError, *, first: bool) -> None:
         """Open the key again in the place of what was lost.
 
         Raises: TokenError when that can't be; so does every later call.
@@ -238,7 +238,7 @@ class LastingSigner(Signer):
                 return  # another thread has seen to it
             self._opened = None
             _log.warning("lost: %s", error)
-            if lost.made() or not self._lost_since:
+            if first or lost.made():  # and not a loss of long ago, whatever came of that
                 self._fruitless, self._lost_since = 0, time.monotonic()
             else:
                 self._fruitless += 1
