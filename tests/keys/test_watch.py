@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from functools import partial
 
 import pytest
 
 from vaxpass_sign.errors import TokenStalledError
-from vaxpass_sign.keys.watch import stuck, watched
+from vaxpass_sign.keys.watch import in_thread, stuck, watched
 
 
 def test_what_a_call_returns_and_raises() -> None:
@@ -53,6 +55,52 @@ def test_a_call_that_gets_on() -> None:
         return "done"
 
     assert watched(work, "signing", "it", patience_s=0.25, moves=lambda: len(made)) == "done"
+
+
+def test_calls_share_a_thread() -> None:
+    """One that is free makes the next call; one that is in a call is not waited for."""
+    first = watched(threading.current_thread, "asking", "here")
+    assert watched(threading.current_thread, "asking", "here") is first
+    release = threading.Event()
+    held = in_thread(release.wait)
+    assert watched(lambda: 7, "counting", "here") == 7
+    release.set()
+    assert held.result(5)
+
+
+def test_nothing_of_a_call_is_kept() -> None:
+    """A login's call holds the PIN."""
+
+    class Secret:
+        pass
+
+    secret = Secret()
+    gone = weakref.ref(secret)
+    watched(partial(isinstance, secret, Secret), "looking", "here")
+    del secret
+    for _ in range(100):
+        if gone() is None:
+            return
+        time.sleep(0.02)
+    pytest.fail("the thread still holds what it called")
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    """The parent's are not in it, nor is the call in which one of them is stuck."""
+    watched(lambda: 1, "warming", "here")
+    code = (
+        "import os, threading\n"
+        "from vaxpass_sign.keys.watch import stuck, watched\n"
+        "from vaxpass_sign.errors import TokenStalledError\n"
+        "watched(int, 'warming', 'here')\n"
+        "try: watched(threading.Event().wait, 'waiting', 'here', patience_s=0.1)\n"
+        "except TokenStalledError: pass\n"
+        "child = os.fork()\n"
+        "if not child: os._exit(3 if not stuck() and watched(lambda: 7, '', '') == 7 else 4)\n"
+        "code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+        "os._exit(code if stuck() else 5)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=20).returncode == 3
 
 
 CODE = """

@@ -75,7 +75,7 @@ class SessionsSigner(Signer):
 
         threads = min(len(self._signers), len(messages))
         # Threads of their own: one that is stuck in the module keeps no process from ending.
-        waiting = [in_thread(drain)[1] for _ in range(threads)]
+        waiting = [in_thread(drain) for _ in range(threads)]
         failures = [error for future in waiting if (error := future.exception())]
         if failures:
             raise failures[0]
