@@ -8,6 +8,7 @@ import sys
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 import base45 as other
 import cbor2
@@ -18,10 +19,13 @@ from hypothesis import strategies as st
 from check.test_vectors import clock_of, dsc_of, vectors
 from issuing import AT, RECORD, dsc, make_issuer, private_key, sign_dsc, signer_of, trust
 from vaxpass_sign import sample
-from vaxpass_sign.check import Reason, TrustStore, Verdict, many, verify
+from vaxpass_sign.check import Policy, Reason, TrustStore, Verdict, many, verify
 from vaxpass_sign.check.many import BatchVerifier, verify_texts
 from vaxpass_sign.errors import InputError
 from vaxpass_sign.hcert import codec, cose, framing
+
+# The package has a function of the same name, which hides the module from a plain import.
+verify_module = import_module("vaxpass_sign.check.verify")
 
 TEXT = make_issuer().issue(RECORD)
 HCERT = codec.decode(TEXT)
@@ -45,13 +49,22 @@ def facts(verdict: Verdict) -> tuple:
     )
 
 
+def verify_whole(text: str, store: TrustStore, at: datetime) -> Verdict:
+    """The Verdict when the payload is decoded and judged whole, as one that is not plain is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify_module, "read_plain", lambda payload: None)
+        return verify(text, store, at)
+
+
 def assert_same(texts: list, store: TrustStore | None = None, at: datetime = AT) -> list[Verdict]:
     store = trust() if store is None else store
     verdicts = verify_texts(texts, store, at)
     assert len(verdicts) == len(texts)
     claims = BatchVerifier(store, at).claims(texts)
     for text, verdict, found in zip(texts, verdicts, claims, strict=True):
-        assert facts(verdict) == facts(verify(text, store, at))
+        expected = facts(verify_whole(text, store, at))
+        assert facts(verdict) == expected
+        assert facts(verify(text, store, at)) == expected
         if verdict:
             assert repr(found) == repr(verdict.hcert.claims)
         else:
@@ -98,9 +111,9 @@ def test_a_bad_one_costs_no_other_a_second_look(monkeypatch: pytest.MonkeyPatch)
     )), framed(cose.encode_sign1(HCERT.sign1.protected, PAYLOAD, bytes(64)))]  # fmt: skip
     asked: list[str] = []
 
-    def counted(text: str, store: TrustStore, at: datetime) -> Verdict:
+    def counted(text: str, store: TrustStore, at: datetime, policy: Policy) -> Verdict:
         asked.append(text)
-        return verify(text, store, at)
+        return verify(text, store, at, policy)
 
     monkeypatch.setattr(many, "verify", counted)
     good = texts_of(len(bad))
@@ -492,14 +505,14 @@ def test_it_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("dsc", "another", "a third", "rsa dsc")
     ]
     verifier = BatchVerifier(trust(*dscs), AT)
-    expected = [facts(verify(text, trust(*dscs), AT)) for text in texts]
+    expected = [facts(verify_whole(text, trust(*dscs), AT)) for text in texts]
     for _ in range(2):
         assert list(map(facts, verifier.verify(texts))) == expected
     assert len(verifier._signers) <= 2
-    assert all(len(signer.details) <= 2 for signer in verifier._signers.values())
+    assert all(len(signer.judged) <= 2 for signer in verifier._signers.values())
     one = BatchVerifier(trust(), AT)
     one.verify([text for text in texts if codec.decode(text).kid == dsc().kid])
-    assert [len(signer.details) for signer in one._signers.values()] == [1]
+    assert [len(signer.judged) for signer in one._signers.values()] == [1]
 
 
 def test_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:

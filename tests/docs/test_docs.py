@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from docs.session import Command, blocks, run_page
 from proxy.proxy import Proxy
 from tokens.softhsm import find_softhsm
 from vaxpass_sign import TrustStore, inspect, verify
+from vaxpass_sign.check.policy import POLICIES, Policy
 from vaxpass_sign.check.verdict import STEP_OF, NotChecked, Reason, Step
 from vaxpass_sign.hcert import base45, cose, framing
 from vaxpass_sign.hcert.qr_capacity import QR_CAPACITY, qr_version
@@ -281,6 +283,22 @@ def test_every_reason_is_listed() -> None:
     assert listed == {reason: STEP_OF[reason] for reason in Reason}
     for item in NotChecked:
         assert f"| `{item}` |" in page
+
+
+def test_every_policy_is_explained() -> None:
+    """policies.md shows each shipped policy as it is."""
+    page = (DOCS / "reference" / "policies.md").read_text("utf-8")
+    names = re.search(r"^\| what \| step \| (.*) \|$", page, re.MULTILINE)
+    assert names
+    assert re.findall(r"`(\w+)`", names[1]) == list(POLICIES)
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| \d+ \| (.*) \|$", page, re.MULTILINE)
+    shown = {name: cells.split(" | ") for name, cells in rows}
+    fields = {field.name for field in dataclasses.fields(Policy) if field.init} - {"name"}
+    assert set(shown) == fields
+    for name, cells in shown.items():
+        values = [getattr(policy, name) for policy in POLICIES.values()]
+        words = [f"{v.total_seconds():g} s" if isinstance(v, timedelta) else str(v) for v in values]
+        assert cells == words
 
 
 def test_each_statement_on_a_token_says_where_it_comes_from() -> None:

@@ -9,8 +9,8 @@ Each step is the one of :mod:`vaxpass_sign.check.verify`, or its outcome for the
 
 * 1 to 3 by :func:`base45.decode_many` and :func:`framing.inflate`; 4 by :func:`cose.parse` and
   :func:`plain.read_plain`;
-* 5, 6 and 9 depend on kid, alg and DSC alone (all entries here are vaccinations), 8 on iat, exp,
-  DSC and the moment alone: they are asked once for each of these;
+* 5 and 6 depend on kid, alg and policy alone, 8 and 9 on iat, exp and DSC too (the moment is one,
+  and all entries here are vaccinations): they are asked once for each of these;
 * 7 for each text, by :func:`signature.verify_signatures`, which verifies single ones too;
 * 10 by the same checks, once for each distinct value.
 
@@ -23,22 +23,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from vaxpass_sign.check.plain import Plain, keep_schema, read_plain
-from vaxpass_sign.check.trust import TrustStore
-from vaxpass_sign.check.verdict import Reason, Verdict
-from vaxpass_sign.check.verify import (
+from vaxpass_sign.check.policy import EU, Policy
+from vaxpass_sign.check.steps import (
     StepFailedError,
+    as_demanded,
     check_key_usage,
-    check_validity,
     find_dscs,
     fitting,
-    moment,
+    judge_validity,
     not_checked,
     valid_detail,
-    verify,
 )
+from vaxpass_sign.check.trust import TrustStore
+from vaxpass_sign.check.verdict import Reason, Verdict
+from vaxpass_sign.check.verify import moment, verify
 from vaxpass_sign.errors import HcertError
 from vaxpass_sign.hcert import base45, cose, framing
 from vaxpass_sign.hcert.codec import Hcert
@@ -56,13 +57,20 @@ _MAX_KNOWN = 1024
 
 
 def verify_texts(
-    texts: Sequence[str], trust: TrustStore, at: datetime | None = None
+    texts: Sequence[str], trust: TrustStore, at: datetime | None = None, policy: Policy = EU
 ) -> list[Verdict]:
     """The Verdict of each text, as :func:`verify` gives it for one moment.
 
     Raises: InputError when ``at`` has no UTC offset; nothing on account of a text.
     """
-    return BatchVerifier(trust, at).verify(texts)
+    return BatchVerifier(trust, at, policy).verify(texts)
+
+
+class _Judged(NamedTuple):
+    """What a valid Verdict says of the DSC and the times, and its warnings of them."""
+
+    detail: str
+    warnings: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -70,15 +78,15 @@ class _Signer:
     """The DSC that fits a kid and an alg, and what is known of it."""
 
     dsc: Certificate
-    details: dict[bytes, str | None] = field(default_factory=dict)
+    judged: dict[bytes, _Judged | None] = field(default_factory=dict)
     """The beginning of a payload (iss, exp, iat) → what a valid Verdict says; None: it is not."""
 
 
 _Row = tuple[int, Sign1, Plain]
 """The place of a text that has passed steps 1 to 4 in the plain form, and what it holds."""
-_SignedRow = tuple[int, Sign1, Plain, str]
+_SignedRow = tuple[int, Sign1, Plain, _Judged]
 """The same, and what its Verdict says when the signature holds."""
-_Held = tuple[Sign1, Plain, str, Certificate]
+_Held = tuple[Sign1, Plain, _Judged, Certificate]
 """What the valid Verdict of a plain text is made of; the DSC that signed it comes last."""
 
 
@@ -91,10 +99,11 @@ class BatchVerifier:
     Raises: InputError when ``at`` has no UTC offset.
     """
 
-    def __init__(self, trust: TrustStore, at: datetime | None = None) -> None:
+    def __init__(self, trust: TrustStore, at: datetime | None = None, policy: Policy = EU) -> None:
         self._trust = trust
         self._at = moment(at)
-        self._not_checked = not_checked(trust)
+        self._policy = policy
+        self._not_checked = not_checked(trust, policy)
         self._signers: dict[tuple[bytes | None, int | None], _Signer | None] = {}
 
     def verify(self, texts: Sequence[str]) -> list[Verdict]:
@@ -114,15 +123,16 @@ class BatchVerifier:
             for settled in self._settle(texts)
         ]
 
-    def _verdict(self, sign1: Sign1, plain: Plain, detail: str, dsc: Certificate) -> Verdict:
+    def _verdict(self, sign1: Sign1, plain: Plain, judged: _Judged, dsc: Certificate) -> Verdict:
         return Verdict(
             Reason.VALID,
-            detail,
+            judged.detail,
             self._at,
             Hcert(sign1, plain.claims),
             dsc,
             self._not_checked,
-            plain.warnings,
+            judged.warnings + plain.warnings,
+            self._policy.name,
         )
 
     def _settle(self, texts: Sequence[str]) -> Iterator[_Held | Verdict]:
@@ -139,11 +149,11 @@ class BatchVerifier:
                 [sign1.sig_structure for _, sign1, _, _ in signed],
                 [sign1.signature for _, sign1, _, _ in signed],
             )
-            for (place, sign1, plain, detail), holds in zip(signed, held, strict=True):
+            for (place, sign1, plain, judged), holds in zip(signed, held, strict=True):
                 if holds:
-                    settled[place] = sign1, plain, detail, signer.dsc
+                    settled[place] = sign1, plain, judged, signer.dsc
         for text, held_text in zip(texts, settled, strict=True):
-            yield held_text or verify(text, self._trust, self._at)
+            yield held_text or verify(text, self._trust, self._at, self._policy)
 
     def _by_signer(self, rows: list[_Row]) -> Iterable[tuple[_Signer, list[_SignedRow]]]:
         """The rows that pass steps 5, 6, 8 and 9, by the DSC that must have signed them."""
@@ -157,25 +167,24 @@ class BatchVerifier:
             if signer is None:
                 continue
             try:
-                detail = signer.details[plain.head]
+                judged = signer.judged[plain.head]
             except KeyError:
-                detail = self._judge_times(signer, sign1, plain)
-            if detail is not None:
+                judged = self._judge(signer, sign1, plain)
+            if judged is not None:
                 if id(signer) not in found:
                     found[id(signer)] = signer, []
-                found[id(signer)][1].append((place, sign1, plain, detail))
+                found[id(signer)][1].append((place, sign1, plain, judged))
         return found.values()
 
     def _meet(self, sign1: Sign1, plain: Plain) -> _Signer | None:
-        """Steps 5, 6 and 9 for a kid and an alg: the first DSC that fits, or None.
+        """Steps 5 and 6 for a kid and an alg: the first DSC that fits, or None.
 
         What another DSC of this kid signed is no good signature here, so it gets its second look.
         """
-        signer, hcert = None, Hcert(sign1, plain.claims)
+        signer, alg = None, Hcert(sign1, plain.claims).alg
         try:
-            dsc = fitting(hcert, find_dscs(hcert, self._trust))[0]
-            check_key_usage(hcert, dsc)
-            signer = _Signer(dsc)
+            dscs = find_dscs(sign1.kid, self._trust)
+            signer = _Signer(fitting(alg, dscs, self._trust, self._policy)[0])
         except StepFailedError:
             pass
         if len(self._signers) >= _MAX_KNOWN:
@@ -183,18 +192,20 @@ class BatchVerifier:
         self._signers[sign1.kid, sign1.alg] = signer
         return signer
 
-    def _judge_times(self, signer: _Signer, sign1: Sign1, plain: Plain) -> str | None:
-        """Step 8 for an iat and an exp."""
-        detail, hcert = None, Hcert(sign1, plain.claims)
+    def _judge(self, signer: _Signer, sign1: Sign1, plain: Plain) -> _Judged | None:
+        """Steps 8 and 9 for an iat and an exp; None for what is not valid."""
+        judged, dsc, policy = None, signer.dsc, self._policy
+        hcert = Hcert(sign1, plain.claims)
         try:
-            check_validity(hcert, signer.dsc, self._at)
-            detail = valid_detail(hcert, signer.dsc, self._at)
+            warnings = judge_validity(hcert, dsc, self._at, policy)
+            warnings += as_demanded(policy.key_usage, check_key_usage, hcert, dsc)
+            judged = _Judged(valid_detail(hcert, dsc, self._at, policy), warnings)
         except StepFailedError:
             pass
-        if len(signer.details) >= _MAX_KNOWN:
-            signer.details.clear()
-        signer.details[plain.head] = detail
-        return detail
+        if len(signer.judged) >= _MAX_KNOWN:
+            signer.judged.clear()
+        signer.judged[plain.head] = judged
+        return judged
 
 
 def _claims(verdict: Verdict) -> dict[Any, Any] | Verdict:

@@ -23,12 +23,12 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from vaxpass_sign.check.codes import CODE_SETS, code_warnings
 from vaxpass_sign.check.schema import NAME_CHECKS, REQUIRED, TOP_CHECKS, Check
-from vaxpass_sign.check.verify import CODE_SETS, code_warnings
 from vaxpass_sign.errors import HcertError
 from vaxpass_sign.hcert import cbor, claims
 
-__all__ = ["PERSONAL", "Plain", "keep_schema", "read_plain"]
+__all__ = ["PERSONAL", "Plain", "keep_schema", "keeps_schema", "read_plain"]
 
 _ENTRY = REQUIRED["v"]
 _CHECKS: dict[str, Check] = TOP_CHECKS | NAME_CHECKS | _ENTRY
@@ -36,6 +36,8 @@ _NUMBERS = frozenset({"dn", "sd"})
 
 PERSONAL: Final = ("ci", "dob", "ver", "fn", "gn", "fnt", "gnt")
 """The fields whose values :func:`read_plain` does not judge, in its order."""
+
+_PERSONAL_CHECKS: Final = [_CHECKS[field] for field in PERSONAL]
 
 _FIRST = ("co", "dn")
 _SECOND = ("is", "ma", "mp", "sd", "tg", "vp")
@@ -190,6 +192,14 @@ def _date(data: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return text if _keeps("dt", [text]) else None
+
+
+def keeps_schema(plain: Plain) -> bool:
+    """Whether the values of one plain payload keep the schema."""
+    for check, value in zip(_PERSONAL_CHECKS, plain.values, strict=True):
+        if check(value):
+            return False
+    return True
 
 
 def keep_schema(rows: Sequence[tuple[Any, ...]]) -> bool:

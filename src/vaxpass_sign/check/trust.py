@@ -39,7 +39,13 @@ Source = str | PathLike[str]
 class TrustStore:
     """DSCs by kid."""
 
-    def __init__(self, dscs: Iterable[Certificate], *, anchored: bool = False) -> None:
+    def __init__(
+        self,
+        dscs: Iterable[Certificate],
+        *,
+        anchored: bool = False,
+        refused: Mapping[bytes, str] = MappingProxyType({}),
+    ) -> None:
         by_kid: dict[bytes, dict[bytes, Certificate]] = {}
         for dsc in dscs:
             by_kid.setdefault(dsc.kid, {})[dsc.der] = dsc
@@ -47,6 +53,7 @@ class TrustStore:
             {kid: tuple(found.values()) for kid, found in by_kid.items()}
         )
         self._anchored = anchored
+        self._refused = {kid: why for kid, why in refused.items() if kid not in by_kid}
 
     @property
     def anchored(self) -> bool:
@@ -61,7 +68,7 @@ class TrustStore:
 
         ``anchors``: CSCAs, or a file or folder of them. With anchors each DSC must have been issued
         by one of them (:func:`vaxpass_sign.x509.check_issued_by`); one that was not is left out,
-        and the log says so.
+        and the log and the Verdict of what it signed say so.
 
         Raises: TrustError when there is nothing to load, a file can't be read or isn't a
         certificate, or no DSC was issued by an anchor.
@@ -75,21 +82,35 @@ class TrustStore:
             cscas = list(_read(Path(anchors), "CSCA"))
         else:
             cscas = list(anchors)
-        anchored = [dsc for dsc in dscs if _issued_by_any(dsc, cscas)]
+        anchored, refused = [], {}
+        for dsc in dscs:
+            why = _why_not_issued_by(dsc, cscas)
+            if why is None:
+                anchored.append(dsc)
+            else:
+                refused[dsc.kid] = why
         if not anchored:
             raise TrustError(
                 f"{source}: found {len(dscs)} certificates, none issued by one of the "
                 f"{len(cscas)} anchors: give the CSCA that issued them"
             )
-        return cls(anchored, anchored=True)
+        return cls(anchored, anchored=True, refused=refused)
 
     def candidates(self, kid: bytes) -> tuple[Certificate, ...]:
         """The DSCs that have this kid; empty when there is none."""
         return self._by_kid.get(kid, ())
 
+    def why_refused(self, kid: bytes) -> str | None:
+        """Why the DSC of a kid without candidates was left out; None when there was none."""
+        return self._refused.get(kid)
+
     def __or__(self, other: TrustStore) -> TrustStore:
         """Both stores' DSCs; anchored only when both are."""
-        return TrustStore([*self, *other], anchored=self.anchored and other.anchored)
+        return TrustStore(
+            [*self, *other],
+            anchored=self.anchored and other.anchored,
+            refused={**self._refused, **other._refused},
+        )
 
     def __iter__(self) -> Iterator[Certificate]:
         for found in self._by_kid.values():
@@ -102,7 +123,8 @@ class TrustStore:
         return f"TrustStore({len(self)} DSCs, anchored={self.anchored})"
 
 
-def _issued_by_any(dsc: Certificate, cscas: list[Certificate]) -> bool:
+def _why_not_issued_by(dsc: Certificate, cscas: list[Certificate]) -> str | None:
+    """Why none of the CSCAs issued it; None when one did."""
     failures = []
     for csca in cscas:
         try:
@@ -110,9 +132,10 @@ def _issued_by_any(dsc: Certificate, cscas: list[Certificate]) -> bool:
         except CertificateError as error:
             failures.append(str(error))
         else:
-            return True
-    logger.warning("DSC with kid %s left out: %s", dsc.kid.hex(), "; ".join(failures[:3]))
-    return False
+            return None
+    why = "; ".join(failures[:3])
+    logger.warning("DSC with kid %s left out: %s", dsc.kid.hex(), why)
+    return why
 
 
 def _read(source: Path, what: str) -> Iterator[Certificate]:

@@ -28,7 +28,7 @@ class Step(IntEnum):
     INFLATE = 3
     COSE = 4
     KID = 5
-    ALG = 6
+    DSC = 6
     SIGNATURE = 7
     VALIDITY = 8
     KEY_USAGE = 9
@@ -61,7 +61,8 @@ class Reason(StrEnum):
     # Step 5, the kid.
     NO_KID = "no_kid"
     UNKNOWN_KID = "unknown_kid"
-    # Step 6, the algorithm.
+    # Step 6, the DSC and the algorithm.
+    DSC_UNTRUSTED = "dsc_untrusted"
     NO_ALG = "no_alg"
     ALG_UNKNOWN = "alg_unknown"
     ALG_MISMATCH = "alg_mismatch"
@@ -74,6 +75,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     DSC_NOT_YET_VALID = "dsc_not_yet_valid"
     DSC_EXPIRED = "dsc_expired"
+    BEYOND_DSC = "beyond_dsc"
     # Step 9, what the DSC may sign.
     DSC_KEY_USAGE = "dsc_key_usage"
     DSC_ENTRY_KIND = "dsc_entry_kind"
@@ -100,9 +102,10 @@ STEP_OF = {
     Reason.CLAIMS: Step.COSE,
     Reason.NO_KID: Step.KID,
     Reason.UNKNOWN_KID: Step.KID,
-    Reason.NO_ALG: Step.ALG,
-    Reason.ALG_UNKNOWN: Step.ALG,
-    Reason.ALG_MISMATCH: Step.ALG,
+    Reason.DSC_UNTRUSTED: Step.DSC,
+    Reason.NO_ALG: Step.DSC,
+    Reason.ALG_UNKNOWN: Step.DSC,
+    Reason.ALG_MISMATCH: Step.DSC,
     Reason.SIGNATURE: Step.SIGNATURE,
     Reason.NO_EXPIRY: Step.VALIDITY,
     Reason.TIME_UNREADABLE: Step.VALIDITY,
@@ -110,6 +113,7 @@ STEP_OF = {
     Reason.EXPIRED: Step.VALIDITY,
     Reason.DSC_NOT_YET_VALID: Step.VALIDITY,
     Reason.DSC_EXPIRED: Step.VALIDITY,
+    Reason.BEYOND_DSC: Step.VALIDITY,
     Reason.DSC_KEY_USAGE: Step.KEY_USAGE,
     Reason.DSC_ENTRY_KIND: Step.KEY_USAGE,
     Reason.NO_EU_DCC: Step.SCHEMA,
@@ -129,13 +133,22 @@ class NotChecked(StrEnum):
     """That it meets a country's entry rules (doses, dates)."""
     CSCA = "csca"
     """That a CSCA issued the DSC: the trust list was believed as it stands."""
+    VALIDITY = "validity"
+    """That it is valid at the moment; the policy leaves that out."""
+    KEY_USAGE = "key_usage"
+    """That the DSC may sign such entries; the policy leaves that out."""
+    SCHEMA = "schema"
+    """That what it says keeps the schema; the policy leaves that out."""
 
 
 NOT_CHECKED_TEXT = {
     NotChecked.HOLDER: "that the bearer is the person named: compare an identity document",
     NotChecked.REVOCATION: "that it was not revoked",
     NotChecked.RULES: "that it meets an entry rule",
-    NotChecked.CSCA: "that a CSCA issued the DSC: no anchor was given",
+    NotChecked.CSCA: "that a CSCA issued the DSC",
+    NotChecked.VALIDITY: "that it is valid at this moment: the policy leaves that out",
+    NotChecked.KEY_USAGE: "that the DSC may sign such entries: the policy leaves that out",
+    NotChecked.SCHEMA: "that what it says keeps the schema: the policy leaves that out",
 }
 
 
@@ -146,6 +159,7 @@ class Verdict:
     ``step``: the step that failed, or DONE. ``hcert``: what was decoded, None when step 1 to 4
     failed; unless the Verdict is valid, nothing in it is to be believed. ``dsc``: the DSC whose key
     made the signature, None when none did. ``at``: the moment for which validity was judged.
+    ``policy``: the name of what was asked.
     """
 
     reason: Reason
@@ -155,6 +169,7 @@ class Verdict:
     dsc: Certificate | None = None
     not_checked: tuple[NotChecked, ...] = ()
     warnings: tuple[str, ...] = ()
+    policy: str = "eu"
 
     @property
     def valid(self) -> bool:

@@ -41,7 +41,10 @@ _NOT_CHECKED = {
     NotChecked.HOLDER: "who bears it",
     NotChecked.REVOCATION: "revocation",
     NotChecked.RULES: "entry rules",
-    NotChecked.CSCA: "the DSC's CSCA (no --anchor)",
+    NotChecked.CSCA: "the DSC's CSCA (give --anchor)",
+    NotChecked.VALIDITY: "validity in time (the policy)",
+    NotChecked.KEY_USAGE: "what the DSC may sign (the policy)",
+    NotChecked.SCHEMA: "the schema (the policy)",
 }
 
 
@@ -199,6 +202,7 @@ def verdict_object(verdict: Verdict) -> dict[str, Any]:
             "not_before": _rfc3339(dsc.not_before),
             "not_after": _rfc3339(dsc.not_after),
         },
+        "policy": verdict.policy,
         "not_checked": [item.value for item in verdict.not_checked],
         "warnings": list(verdict.warnings),
     }

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vaxpass_sign.check.policy import EU, policy_named
 from vaxpass_sign.check.trust import TrustStore
 from vaxpass_sign.check.verify import verify
 from vaxpass_sign.cli.inputs import Unread, read_inputs
@@ -55,13 +56,20 @@ def command(
             show_default=False,
         ),
     ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What is asked after the signature: strict, eu, who or vietnam.",
+        ),
+    ] = EU.name,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> int:
     """Check credentials: signature, validity, key usage, schema.
 
     Exit codes: 0 all valid, 1 one is not, 2 one could not be decided (and none is invalid).
     """
-    moment = _moment(at)
+    moment, asked = _moment(at), policy_named(policy)
     store = _trust(trust or [], anchor or [])
     valid = invalid = undecided = 0
     for item in read_inputs(inputs):
@@ -72,7 +80,7 @@ def command(
                 unread = {"input": item.source, "line": None, "valid": None}
                 print_json(unread | {"error": str(item.error)})
             continue
-        verdict = verify(item.text, store, at=moment)
+        verdict = verify(item.text, store, moment, asked)
         if json:
             print_json({"input": item.source, "line": item.line} | verdict_object(verdict))
         else:

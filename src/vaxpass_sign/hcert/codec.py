@@ -69,10 +69,15 @@ class Hcert:
 
 def as_time(seconds: float | None) -> datetime | None:
     """A NumericDate (RFC 8392 §2) as a UTC datetime; None when there is no such time."""
-    # Every comparison with a NaN is False, so it fails this one too.
-    if seconds is None or not _MIN_SECONDS <= seconds <= _MAX_SECONDS:
+    if seconds is None or not is_time(seconds):
         return None
     return _EPOCH + timedelta(seconds=seconds)
+
+
+def is_time(seconds: float) -> bool:
+    """Whether :func:`as_time` has a time for it."""
+    # Every comparison with a NaN is False.
+    return _MIN_SECONDS <= seconds <= _MAX_SECONDS
 
 
 def decode(text: str) -> Hcert:

@@ -96,6 +96,9 @@ class Certificate:
     """Names of RFC 5280 §4.2.1.3 such as ``digitalSignature``; None: no such extension."""
     extended_key_usage: frozenset[str] = field(compare=False)
     """Dotted OIDs; empty when the extension is absent or empty."""
+    entry_kinds: frozenset[str] = field(compare=False)
+    """Which of ``v``, ``t``, ``r`` it may sign: all three when no OID of either arc is named.
+    Other extended key usages don't count (eu-dcc-hcert-spec §5.4)."""
     is_ca: bool = field(compare=False)
     aki: bytes | None = field(compare=False, repr=False)
     ski: bytes | None = field(compare=False, repr=False)
@@ -114,17 +117,6 @@ class Certificate:
                 "keep the one that is meant in a file of its own"
             )
         return found[0]
-
-    @property
-    def entry_kinds(self) -> frozenset[str]:
-        """Which of ``v``, ``t``, ``r`` it may sign: all three when no OID of either arc is named.
-
-        Other extended key usages don't count (eu-dcc-hcert-spec §5.4).
-        """
-        named = frozenset(
-            _KIND_OF_OID[oid] for oid in self.extended_key_usage if oid in _KIND_OF_OID
-        )
-        return named or frozenset("vtr")
 
     def __reduce__(self) -> tuple[Callable[[bytes], Certificate], tuple[bytes]]:
         # Key objects can't be pickled, and worker processes get their DSC that way.
@@ -213,10 +205,16 @@ def _from_der(der: bytes) -> Certificate:
         private_key_period=facts.private_key_period,
         key_usage=facts.key_usage,
         extended_key_usage=facts.extended_key_usage,
+        entry_kinds=_entry_kinds(facts.extended_key_usage),
         is_ca=facts.is_ca,
         aki=facts.aki,
         ski=facts.ski,
     )
+
+
+def _entry_kinds(extended_key_usage: frozenset[str]) -> frozenset[str]:
+    named = {_KIND_OF_OID[oid] for oid in extended_key_usage if oid in _KIND_OF_OID}
+    return frozenset(named or "vtr")
 
 
 def _check_size(data: bytes, what: str) -> None:
