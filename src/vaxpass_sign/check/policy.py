@@ -17,6 +17,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
+from vaxpass_sign.check.verdict import NotChecked
 from vaxpass_sign.errors import InputError
 
 __all__ = ["EU", "MAX_CLOCK_SKEW", "POLICIES", "Demand", "MissingExp", "Policy", "policy_named"]
@@ -70,6 +71,8 @@ class Policy:
     missing_exp: MissingExp = MissingExp.INVALID
     skew_s: float = field(init=False, repr=False, compare=False)
     """``clock_skew`` in seconds."""
+    left_out: tuple[NotChecked, ...] = field(init=False, repr=False, compare=False)
+    """The steps that are OFF, as a Verdict lists them."""
 
     def __post_init__(self) -> None:
         if not timedelta(0) <= self.clock_skew <= MAX_CLOCK_SKEW:
@@ -77,6 +80,13 @@ class Policy:
                 f"policy {self.name!r}: found a clock skew of {self.clock_skew}, expected 0 to"
                 f" {MAX_CLOCK_SKEW}"
             )
+        demands = {
+            NotChecked.VALIDITY: self.validity,
+            NotChecked.KEY_USAGE: self.key_usage,
+            NotChecked.SCHEMA: self.schema,
+        }
+        left_out = tuple(step for step, demand in demands.items() if demand is Demand.OFF)
+        object.__setattr__(self, "left_out", left_out)
         object.__setattr__(self, "skew_s", self.clock_skew.total_seconds())
 
 

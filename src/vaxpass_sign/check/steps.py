@@ -244,18 +244,11 @@ def check_schema(hcert: Hcert) -> None:
 # --- what no step looks at -----------------------------------------------------------------
 
 
+_ALWAYS = (NotChecked.HOLDER, NotChecked.REVOCATION, NotChecked.RULES)
+_NO_ANCHOR = (*_ALWAYS, NotChecked.CSCA)
+
+
 def not_checked(trust: TrustStore, policy: Policy) -> tuple[NotChecked, ...]:
     """What no step looks at."""
-    return _not_checked(policy, trust.anchored and policy.csca is not Demand.OFF)
-
-
-@lru_cache(maxsize=64)
-def _not_checked(policy: Policy, anchored: bool) -> tuple[NotChecked, ...]:
-    left_out = {
-        NotChecked.CSCA: not anchored,
-        NotChecked.VALIDITY: policy.validity is Demand.OFF,
-        NotChecked.KEY_USAGE: policy.key_usage is Demand.OFF,
-        NotChecked.SCHEMA: policy.schema is Demand.OFF,
-    }
-    always = (NotChecked.HOLDER, NotChecked.REVOCATION, NotChecked.RULES)
-    return (*always, *(item for item, is_out in left_out.items() if is_out))
+    is_anchored = trust.anchored and policy.csca is not Demand.OFF
+    return (_ALWAYS if is_anchored else _NO_ANCHOR) + policy.left_out

@@ -48,7 +48,13 @@ def decode(text: str) -> bytes:
     end = whole * 3
     # Each group in four bytes of one long integer, so that one sum does all groups: a group is at
     # most 44 * (1 + 45 + 2025) = 91,124 and never carries into the next.
-    a, b, c = (_spread(values[place:end:3], whole) for place in range(3))
+    lanes = bytearray(4 * whole)
+    lanes[3::4] = values[0:end:3]
+    a = int.from_bytes(lanes, "big")
+    lanes[3::4] = values[1:end:3]
+    b = int.from_bytes(lanes, "big")
+    lanes[3::4] = values[2:end:3]
+    c = int.from_bytes(lanes, "big")
     groups = (a + 45 * (b + 45 * c)).to_bytes(4 * whole, "big")
     if groups[1::4].count(0) != whole:
         raise _error("a group of three characters above 65535")
@@ -60,13 +66,6 @@ def decode(text: str) -> bytes:
             raise _error("a last pair of characters above 255")
         data.append(last)
     return bytes(data)
-
-
-def _spread(values: bytes, count: int) -> int:
-    """An integer that has each value in four bytes of its own."""
-    lanes = bytearray(4 * count)
-    lanes[3::4] = values
-    return int.from_bytes(lanes, "big")
 
 
 def decode_many(texts: Sequence[str]) -> list[bytes | None]:

@@ -5,8 +5,9 @@ This is the one place where the library verifies a signature over bytes that COS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Any, Final, NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -48,46 +49,57 @@ def verify_signature(public_key: object, message: bytes, signature: bytes) -> bo
     A P-256 key: exactly 64 bytes, raw r‖s; r and s from 1 to n-1, s high or low. An RSA key: PSS
     with SHA-256, MGF1-SHA256 and a salt of 32 bytes. Any other key: False.
     """
-    return verify_signatures(public_key, [message], [signature])[0]
+    try:
+        _how_to_verify(type(public_key))(public_key, message, signature)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def verify_signatures(
     public_key: object, messages: Sequence[bytes], signatures: Sequence[bytes]
 ) -> list[bool]:
     """The same for each message with its signature, all of one key."""
-    if isinstance(public_key, EllipticCurvePublicKey):
-        return _verify_ecdsa(public_key, messages, signatures)
-    if isinstance(public_key, RSAPublicKey):
-        return _verify_pss(public_key, messages, signatures)
-    return [False] * len(messages)
+    check, held = _how_to_verify(type(public_key)), []
+    for message, signature in zip(messages, signatures, strict=True):
+        try:
+            check(public_key, message, signature)
+        except InvalidSignature:
+            held.append(False)
+        else:
+            held.append(True)
+    return held
 
 
-def _verify_ecdsa(
-    public_key: EllipticCurvePublicKey, messages: Sequence[bytes], signatures: Sequence[bytes]
-) -> list[bool]:
+def _how_to_verify(kind: type) -> Callable[[Any, bytes, bytes], None]:
+    """What raises InvalidSignature unless the signature is that of a key of this class."""
+    try:
+        return _KNOWN[kind]
+    except KeyError:
+        pass
+    # Whether a class is one of cryptography's key classes is a question of a microsecond.
+    if issubclass(kind, EllipticCurvePublicKey):
+        _KNOWN[kind] = _verify_ecdsa
+    elif issubclass(kind, RSAPublicKey):
+        _KNOWN[kind] = _verify_pss
+    else:
+        _KNOWN[kind] = _verify_none
+    return _KNOWN[kind]
+
+
+_KNOWN: Final[dict[type, Callable[[Any, bytes, bytes], None]]] = {}
+
+
+def _verify_ecdsa(public_key: EllipticCurvePublicKey, message: bytes, signature: bytes) -> None:
     # No DER is empty, so that an empty one is refused for a signature of another length.
-    ders = [der_signature(s) if len(s) == 64 else b"" for s in signatures]
+    der = der_signature(signature) if len(signature) == 64 else b""
     # hashlib is half a microsecond faster than cryptography's own hashing.
-    verify, ecdsa, held = public_key.verify, _ECDSA_HASHED, []
-    for der, message in zip(ders, messages, strict=True):
-        try:
-            verify(der, sha256(message).digest(), ecdsa)
-        except InvalidSignature:
-            held.append(False)
-        else:
-            held.append(True)
-    return held
+    public_key.verify(der, sha256(message).digest(), _ECDSA_HASHED)
 
 
-def _verify_pss(
-    public_key: RSAPublicKey, messages: Sequence[bytes], signatures: Sequence[bytes]
-) -> list[bool]:
-    held = []
-    for signature, message in zip(signatures, messages, strict=True):
-        try:
-            public_key.verify(signature, message, _PSS_SHA256, _SHA256)
-        except InvalidSignature:
-            held.append(False)
-        else:
-            held.append(True)
-    return held
+def _verify_pss(public_key: RSAPublicKey, message: bytes, signature: bytes) -> None:
+    public_key.verify(signature, message, _PSS_SHA256, _SHA256)
+
+
+def _verify_none(_public_key: object, _message: bytes, _signature: bytes) -> NoReturn:
+    raise InvalidSignature
