@@ -49,7 +49,7 @@ def test_the_same_claims_in_the_same_order(record: VaccinationRecord) -> None:
     plain = read_plain(payload)
     assert plain
     decoded = claims.decode_claims(payload)
-    assert repr(plain.claims) == repr(decoded)
+    assert repr(plain.claims()) == repr(decoded)
     dcc = decoded[-260][1]
     flat = dcc | {"gn": "", "gnt": ""} | dcc["nam"] | dcc["v"][0]
     assert plain.values == tuple(flat[field] for field in PERSONAL)
@@ -59,6 +59,16 @@ def test_the_same_claims_in_the_same_order(record: VaccinationRecord) -> None:
 def test_a_short_uvci_is_not_plain() -> None:
     """A text whose head is one byte is read by the decoder; none of ours is that short."""
     assert read_plain(payload_of(RECORD, uvci="A")) is None
+
+
+def test_empty_given_names_are_not_plain() -> None:
+    """A mononym leaves them out; who writes them says something else."""
+    found = claims.decode_claims(payload_of(RECORD))
+    for gn, gnt, plain in (("", "", False), ("", "KHAI", True), ("Khai", "", True)):
+        found[-260][1]["nam"] |= {"gn": gn, "gnt": gnt}
+        read = read_plain(claims.encode_claims(found))
+        assert (read is not None) is plain
+        assert read is None or read.claims() == found
 
 
 @pytest.mark.parametrize("field", PERSONAL)

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from vaxpass_sign.check.plain import Plain, keep_schema, read_plain
 from vaxpass_sign.check.policy import EU, Policy
@@ -113,13 +113,13 @@ class BatchVerifier:
             for settled in self._settle(texts)
         ]
 
-    def claims(self, texts: Sequence[str]) -> list[dict[Any, Any] | Verdict]:
-        """The claims of each text that is valid, and the Verdict of each that is not.
+    def read(self, texts: Sequence[str]) -> list[Plain | Verdict]:
+        """What each valid text of the plain form says, and the Verdict of any other text.
 
-        For who wants to know what valid texts say and needs no Verdict of each: 2 µs less for each.
+        For who wants to know what valid texts say and needs no Verdict of each: 4 µs less for each.
         """
         return [
-            _claims(settled) if isinstance(settled, Verdict) else settled[1].claims
+            settled if isinstance(settled, Verdict) else settled[1]
             for settled in self._settle(texts)
         ]
 
@@ -128,7 +128,7 @@ class BatchVerifier:
             Reason.VALID,
             judged.detail,
             self._at,
-            Hcert(sign1, plain.claims),
+            Hcert(sign1, plain.claims()),
             dsc,
             self._not_checked,
             judged.warnings + plain.warnings,
@@ -181,7 +181,7 @@ class BatchVerifier:
 
         What another DSC of this kid signed is no good signature here, so it gets its second look.
         """
-        signer, alg = None, Hcert(sign1, plain.claims).alg
+        signer, alg = None, Hcert(sign1, plain.registered).alg
         try:
             dscs = find_dscs(sign1.kid, self._trust)
             signer = _Signer(fitting(alg, dscs, self._trust, self._policy)[0])
@@ -195,7 +195,7 @@ class BatchVerifier:
     def _judge(self, signer: _Signer, sign1: Sign1, plain: Plain) -> _Judged | None:
         """Steps 8 and 9 for an iat and an exp; None for what is not valid."""
         judged, dsc, policy = None, signer.dsc, self._policy
-        hcert = Hcert(sign1, plain.claims)
+        hcert = Hcert(sign1, plain.claims())
         try:
             warnings = judge_validity(hcert, dsc, self._at, policy)
             warnings += as_demanded(policy.key_usage, check_key_usage, hcert, dsc)
@@ -206,10 +206,6 @@ class BatchVerifier:
             signer.judged.clear()
         signer.judged[plain.head] = judged
         return judged
-
-
-def _claims(verdict: Verdict) -> dict[Any, Any] | Verdict:
-    return verdict.hcert.claims if verdict and verdict.hcert else verdict
 
 
 def _read(texts: Sequence[str]) -> list[_Row]:

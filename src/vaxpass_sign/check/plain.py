@@ -28,7 +28,7 @@ from vaxpass_sign.check.schema import NAME_CHECKS, REQUIRED, TOP_CHECKS, Check
 from vaxpass_sign.errors import HcertError
 from vaxpass_sign.hcert import cbor, claims
 
-__all__ = ["PERSONAL", "Plain", "keep_schema", "keeps_schema", "read_plain"]
+__all__ = ["CODED", "PERSONAL", "Codes", "Plain", "keep_schema", "keeps_schema", "read_plain"]
 
 _ENTRY = REQUIRED["v"]
 _CHECKS: dict[str, Check] = TOP_CHECKS | NAME_CHECKS | _ENTRY
@@ -41,6 +41,9 @@ _PERSONAL_CHECKS: Final = [_CHECKS[field] for field in PERSONAL]
 
 _FIRST = ("co", "dn")
 _SECOND = ("is", "ma", "mp", "sd", "tg", "vp")
+CODED: Final = _FIRST + _SECOND
+"""The fields whose values recur, in the order of :attr:`Codes.values`."""
+
 _LAST = ("dob", "nam", "ver")
 _NAME = ("fn", "gn", "fnt", "gnt")
 _MONONYM = ("fn", "fnt")
@@ -54,22 +57,48 @@ _LAST_KEY = b"\x63dob"
 
 
 class Plain(NamedTuple):
-    """A plain payload."""
+    """A plain payload, in the parts that it was read by."""
 
     head: bytes
     """What stands before -260, so iss, exp and iat."""
-    claims: dict[Any, Any]
+    registered: dict[Any, Any]
+    """These claims, by their numbers. Shared by all payloads of this head: not to be changed."""
+    codes: Codes
+    dt: Any
+    """The date of the vaccination."""
     values: tuple[Any, ...]
     """The values of PERSONAL; "" for the gn and gnt that a mononym does not have."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings of its codes."""
+        return self.codes.warnings
+
+    def claims(self) -> dict[Any, Any]:
+        """The claims: what :func:`claims.decode_claims` gives, in an object of the caller's own."""
+        ci, dob, ver, fn, gn, fnt, gnt = self.values
+        given = {"fn": fn, "gn": gn, "fnt": fnt, "gnt": gnt}
+        nam = given if gn or gnt else {"fn": fn, "fnt": fnt}
+        # Dicts of the names here, not of the decoder's own: a tenth less memory for each text.
+        entry = {"ci": ci, **self.codes.first, "dt": self.dt, **self.codes.second}
+        dcc = {"v": [entry], "dob": dob, "nam": nam, "ver": ver}
+        return {**self.registered, claims.CLAIM_HCERT: {claims.SUBCLAIM_EU_DCC: dcc}}
+
+
+class Codes(NamedTuple):
+    """An entry's fields that few payloads have for themselves."""
+
+    first: dict[str, Any]
+    second: dict[str, Any]
+    values: tuple[Any, ...]
+    """The values of CODED."""
     warnings: tuple[str, ...]
-    """The warnings of its codes."""
 
 
 def read_plain(payload: bytes) -> Plain | None:
-    """The claims of a plain payload, None for any other.
+    """What a plain payload says, None for any other.
 
-    They are what :func:`claims.decode_claims` gives, and keep the schema, once
-    :func:`keep_schema` has said yes to the values.
+    It keeps the schema, once :func:`keep_schema` has said yes to the values.
     """
     parts = _cut(payload)
     if parts is None:
@@ -84,17 +113,13 @@ def read_plain(payload: bytes) -> Plain | None:
         if len(nam) == len(_MONONYM):
             fn, fnt = _pairs(nam, _MONONYM)
             gn, gnt = "", ""
-            nam = {"fn": fn, "fnt": fnt}
         else:
             fn, gn, fnt, gnt = _pairs(nam, _NAME)
-            nam = {"fn": fn, "gn": gn, "fnt": fnt, "gnt": gnt}
+            if not gn and not gnt:
+                return None  # it names what a mononym leaves out
     except (HcertError, _NotPlainError, UnicodeDecodeError):
         return None
-    # Dicts of the names above, not of the decoder's own: a tenth less memory for each text.
-    entry = {"ci": ci, **codes.first, "dt": dt, **codes.second}
-    dcc = {"v": [entry], "dob": dob, "nam": nam, "ver": ver}
-    found = {**registered, claims.CLAIM_HCERT: {claims.SUBCLAIM_EU_DCC: dcc}}
-    return Plain(head, found, (ci, dob, ver, fn, gn, fnt, gnt), codes.warnings)
+    return Plain(head, registered, codes, dt, (ci, dob, ver, fn, gn, fnt, gnt))
 
 
 class _NotPlainError(Exception):
@@ -138,14 +163,6 @@ def _cut(payload: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes] | No
     )
 
 
-class _Codes(NamedTuple):
-    """An entry's fields that few payloads have for themselves."""
-
-    first: dict[str, Any]
-    second: dict[str, Any]
-    warnings: tuple[str, ...]
-
-
 # A signing run has one iss, exp and iat, so that these bytes are the same in all it signed.
 @lru_cache(maxsize=1024)
 def _registered(head: bytes) -> dict[Any, Any] | None:
@@ -163,14 +180,14 @@ def _registered(head: bytes) -> dict[Any, Any] | None:
 
 
 @lru_cache(maxsize=4096)
-def _codes(first: bytes, second: bytes) -> _Codes | None:
+def _codes(first: bytes, second: bytes) -> Codes | None:
     """The fields of both parts and the codes' warnings; None unless they keep the schema."""
     before, after = _fields(first, _FIRST), _fields(second, _SECOND)
     if before is None or after is None:
         return None
     entry = before | after
     warnings = code_warnings("v", *[entry[field] for field in CODE_SETS["v"]])
-    return _Codes(before, after, warnings)
+    return Codes(before, after, tuple(entry.values()), warnings)
 
 
 def _fields(part: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ def verify(
     try:
         sign1 = cose.parse(framing.unframe(text))  # Steps 1 to 4.
         plain = read_plain(sign1.payload)
-        hcert = Hcert(sign1, plain.claims if plain else decode_claims(sign1.payload))
+        hcert = Hcert(sign1, plain.claims() if plain else decode_claims(sign1.payload))
         candidates = find_dscs(sign1.kid, trust)  # Step 5.
         suitable = fitting(hcert.alg, candidates, trust, policy)  # Step 6.
         dsc = signing_dsc(sign1, suitable)  # Step 7.

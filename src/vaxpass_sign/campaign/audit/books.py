@@ -141,50 +141,49 @@ def check_duplicates(
         "SELECT count(*) FROM (SELECT 1 FROM rows GROUP BY person_key, tg "
         "HAVING count(supersedes) <> count(*) - 1)"
     )
-    clean: list[tuple[str, tuple[str, ...], str, int, str]] = [
-        ("clean/", ("uvci",), twice.format("uvci"), 0, "UVCIs that stand more than once"),
+    clean: list[_Question] = [
+        (("uvci",), twice.format("uvci"), [(0, "UVCIs that stand more than once")]),
         (
-            "clean/",
             ("person_key", "tg", "supersedes"),
             lines,
-            0,
-            "persons whose clean rows do not supersede one another",
+            [(0, "persons whose clean rows do not supersede one another")],
         ),
         (
-            "clean/",
             ("supersedes",),
-            "SELECT count(supersedes) FROM rows",
-            state.superseding,
-            "rows that supersede another",
-        ),
-        (
-            "clean/",
-            ("supersedes",),
-            "SELECT count(DISTINCT supersedes) FROM rows",
-            state.superseding,
-            "rows that are superseded by another",
+            "SELECT count(supersedes), count(DISTINCT supersedes) FROM rows",
+            [
+                (state.superseding, "rows that supersede another"),
+                (state.superseding, "rows that are superseded by another"),
+            ],
         ),
     ]
-    issued = (
-        "signed/",
-        ("uvci", "generation"),
-        twice.format("uvci, generation"),
-        0,
-        "credentials (UVCI and generation) that stand more than once",
-    )
-    for folder, columns, query, expected, what in [issued] if signed else clean:
-        paths = sorted(layout.of(folder).glob("*.parquet"))
+    issued: list[_Question] = [
+        (
+            ("uvci", "generation"),
+            twice.format("uvci, generation"),
+            [(0, "credentials (UVCI and generation) that stand more than once")],
+        )
+    ]
+    folder = "signed/" if signed else "clean/"
+    paths = sorted(layout.of(folder).glob("*.parquet"))
+    for columns, query, answers in issued if signed else clean:
+        expected = [number for number, _ in answers]
         try:
             found = _ask(paths, columns, query, work) if paths else expected
         except InputError as error:
             yield Finding("file", folder, f"can't be read together: {error}", _RESTORE)
             continue
-        if found != expected:
-            yield Finding("duplicate", folder, f"found {found} {what}, expected {expected}")
+        for number, (wanted, what) in zip(found, answers, strict=True):
+            if number != wanted:
+                yield Finding("duplicate", folder, f"found {number} {what}, expected {wanted}")
 
 
-def _ask(paths: list[Path], columns: Sequence[str], query: str, work: Path) -> int:
-    """The one number that a query about columns of these tables gives."""
+_Question = tuple[tuple[str, ...], str, list[tuple[int, str]]]
+"""The columns that are asked, the query, and of each number that it gives what it should be."""
+
+
+def _ask(paths: list[Path], columns: Sequence[str], query: str, work: Path) -> list[int]:
+    """The numbers that a query about columns of these tables gives."""
     import pyarrow as pa
 
     from vaxpass_sign.prepare.engine import WorkFolder, blaming, connect
@@ -201,8 +200,7 @@ def _ask(paths: list[Path], columns: Sequence[str], query: str, work: Path) -> i
     with WorkFolder(work / "duplicates") as folder, connect(folder) as database:
         database.register("rows", pa.RecordBatchReader.from_batches(schema, rows()))
         with blaming("the tables can't be compared", "run audit again"):
-            [count] = database.execute(query).fetchone()
-    return int(count)
+            return [int(count) for count in database.execute(query).fetchone()]
 
 
 def _merged_rows(layout: Layout, state: State) -> int | None:

@@ -23,8 +23,8 @@ from vaxpass_sign.campaign.ranges import count_rows, row_numbers
 from vaxpass_sign.campaign.state import SignedPart
 from vaxpass_sign.campaign.tables import CommittedTable, signed_schema
 from vaxpass_sign.check.many import BatchVerifier
+from vaxpass_sign.check.plain import CODED, PERSONAL, Plain
 from vaxpass_sign.check.trust import TrustStore
-from vaxpass_sign.check.verdict import Verdict
 from vaxpass_sign.errors import LedgerError
 from vaxpass_sign.hcert.claims import (
     CLAIM_EXP,
@@ -40,11 +40,13 @@ from vaxpass_sign.x509 import Certificate
 __all__ = ["AuditTask", "AuditedPart", "audit_part", "start_auditor"]
 
 _CARRIED: Final = ("uvci", "person_key", "row_sha256", "facility_id", "province_code")
-_SAID: Final = (
-    *("uvci", "birth_date", "surname", "given_name", "fnt", "gnt", "tg", "vp", "mp", "ma"),
-    *("dn", "sd", "dt", "co", "is"),
-)
-_READ: Final = tuple(dict.fromkeys((*_SAID, *_CARRIED)))
+_COLUMN_OF: Final = {
+    "ci": "uvci", "dob": "birth_date", "fn": "surname", "gn": "given_name", "fnt": "fnt",
+    "gnt": "gnt", "tg": "tg", "vp": "vp", "mp": "mp", "ma": "ma", "dn": "dn", "sd": "sd",
+    "dt": "dt", "co": "co", "is": "is",
+}  # fmt: skip
+"""A credential's field → the clean table's column."""
+_READ: Final = tuple(dict.fromkeys((*_COLUMN_OF.values(), *_CARRIED)))
 _SHOWN_AT_MOST: Final = 20
 
 
@@ -118,6 +120,11 @@ def _audit_rows(task: AuditTask, signed: CommittedTable, clean: CommittedTable) 
         "expires_at": part.expires_at,
         "profile": part.profile,
     }
+    registered = {
+        CLAIM_ISS: task.profile["country"],
+        CLAIM_EXP: part.expires_at,
+        CLAIM_IAT: part.issued_at,
+    }
     refused = set(part.refused_rows)
     numbers = (row for row in row_numbers(part.ranges) if row not in refused)
     verified, findings = 0, []
@@ -125,11 +132,18 @@ def _audit_rows(task: AuditTask, signed: CommittedTable, clean: CommittedTable) 
     for ours, theirs in _side_by_side(signed, rows):
         places = list(islice(numbers, len(ours)))
         bad = dict(_different_columns(ours, theirs, constants))
-        found = verifier.claims(ours["hc1"].to_pylist())
-        for row, (claims, expected) in enumerate(zip(found, _said(theirs, task), strict=True)):
-            if isinstance(claims, Verdict):
-                bad.setdefault(row, f"its credential is not valid ({claims.reason})")
-            elif claims != expected:
+        found = verifier.read(ours["hc1"].to_pylist())
+        for row, (read, expected) in enumerate(zip(found, _said(theirs, task), strict=True)):
+            if isinstance(read, Plain):
+                says = read.registered == registered and expected == (
+                    read.values, read.codes.values, read.dt
+                )  # fmt: skip
+            elif read.valid and read.hcert:
+                says = read.hcert.claims == _claims(registered, *expected)
+            else:
+                bad.setdefault(row, f"its credential is not valid ({read.reason})")
+                continue
+            if not says:
                 bad.setdefault(row, "its credential says something else than its clean row")
         verified += len(ours) - len(bad)
         findings += [
@@ -185,33 +199,30 @@ def _different_columns(
                     yield row, f"its column {name} differs from its clean row or ledger row"
 
 
-def _said(clean: Any, task: AuditTask) -> Iterator[dict[int, Any]]:
-    """The claims that each clean row must have led to, and no others (DCC schema 1.3.0)."""
+_Said = tuple[tuple[Any, ...], tuple[Any, ...], Any]
+"""What a credential says: its values of PERSONAL, those of CODED, its dt."""
+
+
+def _said(clean: Any, task: AuditTask) -> Iterator[_Said]:
+    """What each clean row must have led to (DCC schema 1.3.0)."""
     country, issuer = task.profile["country"], task.profile["name"]
-    issued_at, expires_at = task.part.issued_at, task.part.expires_at
-    columns = [clean[name].to_pylist() for name in _SAID]
-    for ci, dob, fn, gn, fnt, gnt, tg, vp, mp, ma, dn, sd, dt, co, iss in zip(
-        *columns, strict=True
-    ):
-        name = {"fn": fn, "fnt": fnt}
-        if gn or gnt:
-            name["gn"], name["gnt"] = gn, gnt
-        entry = {
-            "ci": ci,
-            "co": co or country,
-            "dn": dn,
-            "dt": dt,
-            "is": iss or issuer,
-            "ma": ma,
-            "mp": mp,
-            "sd": sd,
-            "tg": tg,
-            "vp": vp,
-        }
-        dcc = {"v": [entry], "dob": dob, "nam": name, "ver": SCHEMA_VERSION}
-        yield {
-            CLAIM_ISS: country,
-            CLAIM_IAT: issued_at,
-            CLAIM_EXP: expires_at,
-            CLAIM_HCERT: {SUBCLAIM_EU_DCC: dcc},
-        }
+    of = {field: clean[column].to_pylist() for field, column in _COLUMN_OF.items()}
+    of["co"] = [co or country for co in of["co"]]
+    of["is"] = [name or issuer for name in of["is"]]
+    of["ver"] = [SCHEMA_VERSION] * len(clean)
+    personal = zip(*(of[field] for field in PERSONAL), strict=True)
+    codes = zip(*(of[field] for field in CODED), strict=True)
+    return zip(personal, codes, of["dt"], strict=True)
+
+
+def _claims(
+    registered: Mapping[int, Any], personal: tuple[Any, ...], codes: tuple[Any, ...], dt: Any
+) -> dict[int, Any]:
+    """The claims that say so, and no others."""
+    ci, dob, ver, fn, gn, fnt, gnt = personal
+    name = {"fn": fn, "fnt": fnt}
+    if gn or gnt:
+        name |= {"gn": gn, "gnt": gnt}
+    entry = {"ci": ci, "dt": dt, **dict(zip(CODED, codes, strict=True))}
+    dcc = {"v": [entry], "dob": dob, "nam": name, "ver": ver}
+    return {**registered, CLAIM_HCERT: {SUBCLAIM_EU_DCC: dcc}}
