@@ -274,6 +274,58 @@ def test_at_is_the_moment_that_counts(vaxpass, desk) -> None:
     assert done.objects[0]["reason"] == "not_yet_valid"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        ([], {"LANG": "C.UTF-8"}, "It has expired."),
+        ([], {"LANG": "vi_VN.UTF-8"}, "Chứng nhận đã hết hạn."),
+        ([], {"LANG": "vi_VN.UTF-8", "LC_ALL": "en_US.UTF-8"}, "It has expired."),
+        ([], {"LANG": "fr_FR.UTF-8"}, "It has expired."),
+        (["--lang", "vi"], {"LANG": "C.UTF-8"}, "Chứng nhận đã hết hạn."),
+        (["--lang", "en"], {"LANG": "vi_VN.UTF-8"}, "It has expired."),
+    ],
+)
+def test_advice_in_ones_language(vaxpass, desk, monkeypatch, arguments, variables, said) -> None:
+    """As asked for, else as the environment says, else English; for a person and for a program."""
+    for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    late = "2031-01-01T00:00:00Z"
+    asked = ["verify", "--trust", desk.trust, "--at", late, *arguments]
+    done = vaxpass(*asked, stdin=desk.text.encode())
+    assert re.search(rf"^  advice +{said}", done.out, re.MULTILINE)
+    [found] = vaxpass(*asked, "--json", stdin=desk.text.encode()).objects
+    assert found["advice"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [("--lang", "de", "one of en, vi"), ("--policy", "lax", "one of strict, eu, who, vietnam")],
+)
+def test_what_is_not_there(vaxpass, desk, option: str, value: str, expected: str) -> None:
+    """Another language or policy is an error that lists what there is; nothing is verified."""
+    done = vaxpass("verify", "--trust", desk.trust, option, value, stdin=desk.text.encode())
+    assert (done.code, done.out) == (2, "")
+    assert expected in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_policy_by_name(vaxpass, desk) -> None:
+    """strict believes no list without anchors; the same credential is valid for others."""
+    verdicts = {}
+    for policy in ("strict", "eu", "who", "vietnam"):
+        done = vaxpass(
+            *("verify", "--json", "--trust", desk.trust, "--policy", policy),
+            stdin=desk.text.encode(),
+        )
+        [found] = done.objects
+        assert found["policy"] == policy
+        verdicts[policy] = found["reason"], done.code
+    valid = ("valid", 0)
+    assert verdicts == {"strict": ("dsc_untrusted", 1), "eu": valid, "who": valid, "vietnam": valid}
+
+
 # --- what is read, and what is said --------------------------------------------------------
 
 
@@ -285,7 +337,7 @@ def test_a_person_reads_verdict_then_whose_it_is_then_why(vaxpass, desk) -> None
     assert lines[0] == f"VALID  {desk.payload}, line 1"
     assert [line.split("  ")[1] for line in lines[1:]] == [
         *("name", "born", "vaccinated", "against", "vaccine", "made by"),
-        *("UVCI", "issuer", "valid", "signed by", "not checked"),
+        *("UVCI", "issuer", "valid", "signed by", "not checked", "advice"),
     ]
     assert lines[1].endswith("Nguyễn Thị Thí Dụ (NGUYEN<<THI<THI<DU)")
     assert lines[3].endswith("2021-11-20 in Viet Nam, dose 2 of 2")

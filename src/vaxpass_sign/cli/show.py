@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from vaxpass_sign.check.schema import entry_kinds
+from vaxpass_sign.check.sentences import sentence
 from vaxpass_sign.check.verdict import NotChecked, Verdict
 from vaxpass_sign.cli.output import plain
 from vaxpass_sign.hcert.alg import Alg
@@ -56,13 +57,15 @@ def headline(word: str, colour: str, place: str) -> str:
     return typer.style(word, fg=colour, bold=True) + "  " + typer.style(plain(place), dim=True)
 
 
-def verdict_lines(verdict: Verdict, place: str) -> Iterator[str]:
-    """The verdict, whose it is, what it says, and why it is or isn't valid."""
+def verdict_lines(verdict: Verdict, place: str, language: str) -> Iterator[str]:
+    """The verdict, whose it is, what it says, why it is or isn't valid, and what to do."""
+    advice = "advice", sentence(verdict.reason, language)
     if verdict.valid:
         yield headline("VALID", "green", place)
     else:
         yield headline("NOT VALID", "red", place)
-        yield from _lines([("because", f"{plain(verdict.detail)} [{verdict.reason}]")])
+        because = "because", f"{plain(verdict.detail)} [{verdict.reason}]"
+        yield from _lines([because, advice])
     if verdict.hcert is not None:
         if not verdict.valid:
             yield typer.style("  Do not believe what it says:", fg="red")
@@ -73,6 +76,7 @@ def verdict_lines(verdict: Verdict, place: str) -> Iterator[str]:
             [
                 ("signed by", f"{plain(verdict.dsc.subject)}, kid {verdict.dsc.kid.hex()}"),
                 ("not checked", unchecked),
+                advice,
             ]
         )
     yield from _lines(("note", plain(warning)) for warning in verdict.warnings)
@@ -183,13 +187,16 @@ def _time(moment: datetime | None) -> str:
 # --- for a program -------------------------------------------------------------------------
 
 
-def verdict_object(verdict: Verdict) -> dict[str, Any]:
-    """A Verdict as JSON: valid, reason, step, detail, at, hcert, dsc, not_checked, warnings."""
+def verdict_object(verdict: Verdict, language: str) -> dict[str, Any]:
+    """A Verdict as JSON: valid, reason, step, advice, detail, at, hcert, dsc, policy, not_checked,
+    warnings.
+    """
     dsc = verdict.dsc
     return {
         "valid": verdict.valid,
         "reason": verdict.reason.value,
         "step": verdict.step.name.lower(),
+        "advice": sentence(verdict.reason, language),
         "detail": verdict.detail,
         "at": _rfc3339(verdict.at),
         "hcert": None if verdict.hcert is None else hcert_object(verdict.hcert),

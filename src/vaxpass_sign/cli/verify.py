@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,9 @@ from typing import Annotated
 import typer
 
 from vaxpass_sign.check.policy import EU, policy_named
+from vaxpass_sign.check.sentences import LANGUAGES, sentence
 from vaxpass_sign.check.trust import TrustStore
+from vaxpass_sign.check.verdict import Reason
 from vaxpass_sign.check.verify import verify
 from vaxpass_sign.cli.inputs import Unread, read_inputs
 from vaxpass_sign.cli.output import print_json, print_line, tell
@@ -63,13 +66,22 @@ def command(
             help="What is asked after the signature: strict, eu, who or vietnam.",
         ),
     ] = EU.name,
+    lang: Annotated[
+        str | None,
+        typer.Option(
+            metavar="en|vi",
+            help="The language of the advice. Left out: Vietnamese where LANG says so, else "
+            "English.",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> int:
     """Check credentials: signature, validity, key usage, schema.
 
     Exit codes: 0 all valid, 1 one is not, 2 one could not be decided (and none is invalid).
     """
-    moment, asked = _moment(at), policy_named(policy)
+    moment, asked, language = _moment(at), policy_named(policy), _language(lang)
     store = _trust(trust or [], anchor or [])
     valid = invalid = undecided = 0
     for item in read_inputs(inputs):
@@ -82,16 +94,29 @@ def command(
             continue
         verdict = verify(item.text, store, moment, asked)
         if json:
-            print_json({"input": item.source, "line": item.line} | verdict_object(verdict))
+            print_json(
+                {"input": item.source, "line": item.line} | verdict_object(verdict, language)
+            )
         else:
             if valid or invalid:
                 print_line()
-            for line in verdict_lines(verdict, item.place):
+            for line in verdict_lines(verdict, item.place, language):
                 print_line(line)
         valid, invalid = valid + verdict.valid, invalid + (not verdict.valid)
     if valid + invalid + undecided > 1 and not json:
         tell(f"{valid} valid, {invalid} not valid, {undecided} could not be read")
     return 1 if invalid else 2 if undecided else 0
+
+
+def _language(asked: str | None) -> str:
+    """The language asked for, or the one of the environment when there are sentences in it."""
+    if asked is not None:
+        sentence(Reason.VALID, asked)
+        return asked
+    # As gettext looks for it; the first that is set decides.
+    names = (os.environ.get(name) for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"))
+    locale = next(filter(None, names), "")
+    return locale[:2] if locale[:2] in LANGUAGES else "en"
 
 
 def _moment(text: str | None) -> datetime | None:
