@@ -8,29 +8,24 @@ both sides' first texts must be equal.
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
+from itertools import cycle
 from statistics import median
-from typing import IO, Any
+from typing import Any
 
 from common import Report, alternate, arguments, median_ratio
+from peer import NO_PEER, PEER_PYTHON, open_peer
 from vaxpass_sign import sample
 from vaxpass_sign.hcert import claims, codec, cose
 from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.hcert.columns import ColumnEncoder, Columns
 from vaxpass_sign.record.model import VaccinationRecord
 from vaxpass_sign.record.uvci import random_uvci
-
-ROOT = Path(__file__).parents[1]
-PEER_PYTHON = ROOT / ".venv-cwt" / "bin" / "python"
-PEER_SCRIPT = Path(__file__).with_name("peer_cwt.py")
 
 KID = random.Random(1).randbytes(8)
 PROTECTED = cose.encode_protected(Alg.ES256, KID)
@@ -77,36 +72,12 @@ class Ours:
         return microseconds(time.perf_counter() - started, len(texts))
 
 
-class Peer:
-    """python-cwt in its own process; it times its rounds itself."""
-
-    def __init__(self, pipe_in: IO[str], pipe_out: IO[str], rows: int) -> None:
-        self._in, self._out, self._rows, self._first = pipe_in, pipe_out, rows, 0
-
-    def ask(self, question: object) -> Any:
-        self._in.write(json.dumps(question) + "\n")
-        self._in.flush()
-        line = self._out.readline()
-        if not line:
-            raise SystemExit("the python-cwt process ended; its error stands above")
-        return json.loads(line)
-
-    def round(self) -> float:
-        """The next rows: as many as take about as long as our round over all of them."""
-        first, end = self._first, min(self._first + PEER_ROWS, self._rows)
-        self._first = end % self._rows
-        return microseconds(self.ask([first, end]), end - first)
-
-
 @contextmanager
-def peer(columns: Columns, signatures: list[bytes], our_texts: list[str]) -> Iterator[Peer]:
-    """The peer with its job, after a look at what it makes of the first rows."""
-    with subprocess.Popen(
-        [PEER_PYTHON, PEER_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        their = Peer(process.stdin, process.stdout, len(columns))
+def peer_rounds(
+    columns: Columns, signatures: list[bytes], our_texts: list[str]
+) -> Iterator[Callable[[], float]]:
+    """The peer's round, after a look at what it makes of the first rows."""
+    with open_peer("peer_cwt.py") as peer:
         job = FACTS | {
             "columns": {
                 field.name: list(getattr(columns, field.name)) for field in fields(columns)
@@ -114,11 +85,18 @@ def peer(columns: Columns, signatures: list[bytes], our_texts: list[str]) -> Ite
             "signatures": [signature.hex() for signature in signatures],
             "kid": KID.hex(),
         }
-        their_texts = their.ask(job)
+        their_texts = peer.ask(job)
         for row, (a, b) in enumerate(zip(our_texts, their_texts, strict=False)):
             check_equal(row, codec.decode(a), codec.decode(b))
-        yield their
-        process.stdin.close()
+        starts = cycle(range(0, len(columns), PEER_ROWS))
+
+        def round_of_theirs() -> float:
+            """The next rows: as many as take about as long as our round over all of them."""
+            first = next(starts)
+            end = min(first + PEER_ROWS, len(columns))
+            return microseconds(peer.ask([first, end]), end - first)
+
+        yield round_of_theirs
 
 
 def check_equal(row: int, a: codec.Hcert, b: codec.Hcert) -> None:
@@ -163,13 +141,13 @@ def main() -> None:
     }
     report = Report("encode", ("cbor2", "numpy", "zlib-ng"))
     if PEER_PYTHON.exists():
-        with peer(columns, signatures, ours.encode()) as their:
-            found = alternate(rounds, sides | {"cwt": their.round})
+        with peer_rounds(columns, signatures, ours.encode()) as theirs:
+            found = alternate(rounds, sides | {"cwt": theirs})
         report.ratios["vs_python_cwt"] = median_ratio(found["cwt"], found["encode"])
         report.ratios["one_at_a_time_vs_python_cwt"] = median_ratio(found["cwt"], found["one"])
     else:
         found = alternate(rounds, sides)
-        report.notes.append("no .venv-cwt, so no ratio: `make venv-cwt` makes it, then run again")
+        report.notes.append(NO_PEER)
     report.figures["encode_us_per_record"] = median(found["encode"])
     for stage in STAGES:
         report.figures[f"{stage}_us_per_record"] = median(ours.stages[stage])

@@ -3,7 +3,9 @@
 The bare loop is ``public_key.verify(der_signature, sig_structure, ECDSA(SHA256()))`` of the package
 cryptography with arguments that are ready. Against it, over the same texts: ``verify``, one text
 at a time, and ``BatchVerifier``, all of them in one call. Both do all ten steps, from the text to
-the Verdict with the claims in it. The texts are those of one signing run with a software key; all
+the Verdict with the claims in it. Against python-cwt's ``decode`` with base45 and zlib, in
+.venv-cwt, text by text: from the text to the claims, its signature and its times checked. The texts
+are those of one signing run with a software key; all
 must be valid, and both sides' Verdicts equal.
 
 The sides run in turn in one process. What the set-up made is kept out of the garbage collector's
@@ -14,16 +16,23 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from common import Report, alternate, arguments, median_ratio
+from peer import NO_PEER, PEER_PYTHON, open_peer
 from vaxpass_sign import inspect, sample
 from vaxpass_sign.check.many import BatchVerifier
 from vaxpass_sign.check.trust import TrustStore
@@ -35,6 +44,7 @@ from vaxpass_sign.record.uvci import random_uvci
 from vaxpass_sign.x509 import Certificate, Subject, csca_to_sign, dsc_to_sign
 
 COUNTRY = "VN"
+PEER_TEXTS = 2_000
 
 
 def make_pem() -> bytes:
@@ -110,8 +120,16 @@ def main() -> None:
 
     gc.collect()
     gc.freeze()
-    found = alternate(rounds, {"bare": timed(bare), "one": timed(one), "many": timed(many)})
+    sides = {"bare": timed(bare), "one": timed(one), "many": timed(many)}
     report = Report("verify", ("cbor2", "cryptography", "numpy", "zlib-ng"))
+    if PEER_PYTHON.exists():
+        with peer_rounds(texts[:PEER_TEXTS], dsc) as theirs:
+            found = alternate(rounds, sides | {"python_cwt": theirs})
+        report.figures["python_cwt_per_s"] = median(found["python_cwt"])
+        report.ratios["one_vs_python_cwt"] = median_ratio(found["one"], found["python_cwt"])
+    else:
+        found = alternate(rounds, sides)
+        report.notes.append(NO_PEER)
     for name in ("one", "many"):
         report.figures[f"{name}_per_s"] = median(found[name])
         report.ratios[f"{name}_vs_bare_verify"] = median_ratio(found[name], found["bare"])
@@ -120,6 +138,20 @@ def main() -> None:
         ours, theirs = median(found[name]), median(found["bare"])
         report.figures[f"{name}_overhead_us"] = 1e6 / ours - 1e6 / theirs
     report.show(as_json=flags.json)
+
+
+@contextmanager
+def peer_rounds(texts: list[str], dsc: Certificate) -> Iterator[Callable[[], float]]:
+    """The peer's round, a rate, after a look at what it reads in the first texts."""
+    with open_peer("peer_cwt_verify.py") as peer:
+        pem = dsc.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        said = peer.ask({"texts": texts, "pem": pem.decode(), "kid": dsc.kid.hex()})
+        for text, theirs in zip(texts, said, strict=False):
+            claims = inspect(text).claims
+            ours = {"iss": claims[1], "exp": claims[4], "iat": claims[6], "dcc": claims[-260][1]}
+            if ours != theirs:
+                raise SystemExit("the two sides read different claims, so that no rate is fair")
+        yield lambda: len(texts) / peer.ask("a round")
 
 
 def check_valid(valid: list[bool]) -> None:

@@ -27,8 +27,8 @@ PROMISED = {
         {"token_vs_bare_loop", "software_vs_bare_loop"},
     ),
     "verify": (
-        {"one_per_s", "many_per_s", "bare_verify_per_s"},
-        {"one_vs_bare_verify", "many_vs_bare_verify"},
+        {"one_per_s", "many_per_s", "bare_verify_per_s", "python_cwt_per_s"},
+        {"one_vs_bare_verify", "many_vs_bare_verify", "one_vs_python_cwt"},
     ),
     "batch": (
         {"sign_per_s", "audit_per_s", "pss_mb"},
@@ -67,7 +67,7 @@ def run(script: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 def require(benchmark: str) -> None:
     if benchmark == "tune" and shutil.which("cc") is None:
         missing("a C compiler (Debian: apt-get install gcc libc6-dev)")
-    if benchmark == "encode" and not CWT_PYTHON.exists():
+    if benchmark in ("encode", "verify") and not CWT_PYTHON.exists():
         missing(".venv-cwt (make venv-cwt)")
     if benchmark in ("sign", *SMALL) and find_softhsm() is None:
         missing("SoftHSM (Debian: apt-get install softhsm2)")
