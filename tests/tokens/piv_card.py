@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -270,9 +271,13 @@ def main(folder: Path, port: int, delay_s: float) -> None:
 
 
 def _serve_always(card: Card | Blank, listening: socket.socket) -> None:
-    """A reader that was restarted connects again; the card keeps its keys and its tries."""
+    """A reader that was restarted connects again; the card keeps its keys and its tries.
+
+    One that is killed in the midst of a message leaves a part of it, or nobody who takes the answer.
+    """
     while True:
-        serve(card, listening)
+        with suppress(OSError, struct.error, IndexError):
+            serve(card, listening)
         card.reset()
 
 
