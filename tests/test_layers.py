@@ -23,6 +23,7 @@ ROOMS = (
     "check",
     "prepare",
     "campaign",
+    "revocation",
     "qr",
     "sample",
     "demo",

@@ -47,6 +47,7 @@ PROMISED = {
         },
         {"time_per_record_growth"},
     ),
+    "revocation": ({"entries", "lookup_us", "open_ms", "write_s"}, {"lookup_vs_python_set"}),
     "tune": ({"one_record_seconds", "sign_per_s", "bare_loops_per_s"}, {"slow_vs_bare_loop"}),
 }
 SMALL = {

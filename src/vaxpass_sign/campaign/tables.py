@@ -106,8 +106,7 @@ class CommittedTable:
     def __init__(self, path: Path, sha256: str) -> None:
         """Read the file.
 
-        Raises: LedgerError when it is missing or has another hash; CampaignError when it is no
-        Parquet.
+        Raises: LedgerError when it is missing, has another hash or is no Parquet.
         """
         pa = _arrow()
         from pyarrow import parquet
