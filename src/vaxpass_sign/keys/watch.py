@@ -82,7 +82,7 @@ def in_thread(call: Callable[[], T]) -> Future[T]:
 
 
 class _Caller(Thread):
-    """A thread that makes one call after another: to start a new one for each takes 0.2 ms."""
+    """A thread that makes one call after another, so that none is started for each."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True, name="token call")
