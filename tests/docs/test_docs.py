@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from docs.session import Command, blocks, run_page
+from foreign import missing
 from proxy.proxy import Proxy
 from tokens.softhsm import find_softhsm
 from vaxpass_sign import TrustStore, inspect, verify
@@ -125,7 +126,7 @@ def test_get_a_dsc_runs(get_a_dsc: list[Command]) -> None:
 def test_token_code_runs(tmp_path_factory: pytest.TempPathFactory, proxy_library: Path) -> None:
     """Every command of the page on the proxy does what it says, with the two files that it names."""
     if find_softhsm() is None or shutil.which("softhsm2-util") is None:
-        pytest.skip("SoftHSM is not installed (Debian: apt-get install softhsm2)")
+        missing("SoftHSM (Debian: apt-get install softhsm2)")
     clone = tmp_path_factory.mktemp("token-code")
     shutil.copytree(ROOT / "tests" / "proxy", clone / "tests" / "proxy")
     page = DOCS / "how-to" / "test-your-token-code.md"

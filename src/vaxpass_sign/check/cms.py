@@ -18,22 +18,15 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from vaxpass_sign.errors import TrustError
 from vaxpass_sign.x509 import Certificate
+from vaxpass_sign.x509.signature import SHA2, check_signature
 
 __all__ = ["MAX_CMS_BYTES", "verify_cms", "verify_cms_signer"]
 
 MAX_CMS_BYTES: Final = 16 * 1024 * 1024
 """Bytes of a message at most."""
-
-_HASHES: Final[dict[str, type[hashes.HashAlgorithm]]] = {
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-}
 
 
 def verify_cms(data: bytes, anchors: Iterable[Certificate]) -> bytes:
@@ -87,9 +80,9 @@ def _verify(data: bytes, anchors: tuple[Certificate, ...]) -> tuple[bytes, Certi
     if len(signed["signer_infos"]) != 1:  # 2
         raise _refused(f"{len(signed['signer_infos'])} signers", "exactly one")
     [signer] = signed["signer_infos"]
-    hash_class = _HASHES.get(signer["digest_algorithm"]["algorithm"].native)
+    hash_class = SHA2.get(signer["digest_algorithm"]["algorithm"].native)
     if hash_class is None:
-        raise _refused("another digest", ", ".join(_HASHES))
+        raise _refused("another digest", ", ".join(SHA2))
     attributes = signer["signed_attrs"]  # 3
     if not isinstance(attributes, cms.CMSAttributes) or not len(attributes):
         raise _refused("no signed attributes", "contentType and messageDigest")
@@ -140,32 +133,16 @@ def _named(anchors: Iterable[Certificate], sid: Any) -> Iterator[Certificate]:
 def _signed_by(
     anchor: Certificate, signer: Any, signed: bytes, hash_class: type[hashes.HashAlgorithm]
 ) -> bool:
-    key, algorithm = anchor.public_key, signer["signature_algorithm"]
-    kind, signature = algorithm.signature_algo, signer["signature"].native
+    algorithm, name = signer["signature_algorithm"], hash_class().name
     # "rsaEncryption" names no hash: then it is the digest's (RFC 3370 §3.2).
     named = algorithm["algorithm"].native
-    if named != "rsassa_pkcs1v15" and _HASHES.get(algorithm.hash_algo) is not hash_class:
+    if named != "rsassa_pkcs1v15" and algorithm.hash_algo != name:
         raise ValueError("two different hashes")
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey) and kind == "ecdsa":
-            key.verify(signature, signed, ec.ECDSA(hash_class()))
-        elif isinstance(key, RSAPublicKey) and key.key_size >= 2048 and kind == "rsassa_pkcs1v15":
-            key.verify(signature, signed, padding.PKCS1v15(), hash_class())
-        elif isinstance(key, RSAPublicKey) and key.key_size >= 2048 and kind == "rsassa_pss":
-            key.verify(signature, signed, _pss(algorithm["parameters"]), hash_class())
-        else:
-            return False
+        check_signature(anchor.public_key, algorithm, name, signer["signature"].native, signed)
     except InvalidSignature:
         return False
     return True
-
-
-def _pss(parameters: Any) -> padding.PSS:
-    mask = parameters["mask_gen_algorithm"]
-    if mask["algorithm"].native != "mgf1":
-        raise ValueError("a mask generation function that is not MGF1")
-    mgf = padding.MGF1(_HASHES[mask["parameters"]["algorithm"].native]())
-    return padding.PSS(mgf=mgf, salt_length=parameters["salt_length"].native)
 
 
 def _refused(found: str, expected: str) -> TrustError:

@@ -9,23 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA224
 
 from vaxpass_sign.errors import CertificateError
+from vaxpass_sign.x509.signature import SHA2, Hashes, check_signature
 
 if TYPE_CHECKING:
     from vaxpass_sign.x509.certificate import Certificate
 
 __all__ = ["check_issued_by"]
 
-_HASHES: dict[str, type[hashes.HashAlgorithm]] = {
-    "sha224": hashes.SHA224,
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-}
+_HASHES: Hashes = {"sha224": SHA224, **SHA2}
 
 # Extensions that this package processes; a critical one outside of them must lead to refusal
 # (RFC 5280 §4.2). Policies are listed because none is required here (§6.1.1, any-policy).
@@ -103,31 +97,15 @@ def _check_signature(name: str, signed: Any, csca: Certificate) -> None:
     # and give the same certificate another kid.
     if bits.contents[0] != 0:
         raise ValueError("a signature with unused bits")
-    hash_class = _HASHES[algorithm.hash_algo]
-    arguments = (bits.native, tbs.dump())
-    key, kind = csca.public_key, algorithm.signature_algo
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey) and kind == "ecdsa":
-            key.verify(*arguments, ec.ECDSA(hash_class()))
-        elif isinstance(key, RSAPublicKey) and key.key_size >= 2048 and kind == "rsassa_pkcs1v15":
-            key.verify(*arguments, padding.PKCS1v15(), hash_class())
-        elif isinstance(key, RSAPublicKey) and key.key_size >= 2048 and kind == "rsassa_pss":
-            key.verify(*arguments, _pss(algorithm["parameters"]), hash_class())
-        else:
-            raise ValueError("the key does not fit the algorithm, or is RSA below 2048 bits")
+        check_signature(
+            csca.public_key, algorithm, algorithm.hash_algo, bits.native, tbs.dump(), _HASHES
+        )
     except InvalidSignature as error:
         raise CertificateError(
             f"{name} was not signed by the key of {csca.subject}; do not use it, "
             "get it again from its country"
         ) from error
-
-
-def _pss(parameters: Any) -> padding.PSS:
-    mask = parameters["mask_gen_algorithm"]
-    if mask["algorithm"].native != "mgf1":
-        raise ValueError("a mask generation function that is not MGF1")
-    mgf = padding.MGF1(_HASHES[mask["parameters"]["algorithm"].native]())
-    return padding.PSS(mgf=mgf, salt_length=parameters["salt_length"].native)
 
 
 def _listed(names: frozenset[str] | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from foreign import missing
 from issuing import AT, csca, dsc, private_key
 from signed_lists import anchor, b64, item, leaf, sign_cms
 from vaxpass_sign.check.lists import LeftOut, ListFormat, SignedList, read_dgcg, read_list
@@ -102,11 +103,12 @@ OPENSSL = {
 }
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl command")
 @pytest.mark.parametrize("key_name", ["upload VN", "rsa upload"])
 @pytest.mark.parametrize("options", OPENSSL.values(), ids=OPENSSL)
 def test_openssl_signs(tmp_path: Path, key_name: str, options: list[str]) -> None:
     """What another maker signs is read: openssl cms."""
+    if shutil.which("openssl") is None:
+        missing("the program openssl")
     signer = leaf(key_name, "VN", TA)
     files = {name: tmp_path / name for name in ("key", "signer", "content")}
     form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -16,22 +16,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from vaxpass_sign.errors import TrustError
 from vaxpass_sign.x509 import Certificate
+from vaxpass_sign.x509.signature import SHA2, check_signature
 
 __all__ = ["UnknownSignerError", "check_cms"]
-
-_HASHES: dict[str, type[hashes.HashAlgorithm]] = {
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-}
-
-_MIN_RSA_BITS = 2048
 
 # What asn1crypto was seen to raise on damaged input.
 _PARSE_ERRORS = (
@@ -137,41 +127,23 @@ def _signed_bytes(signer_info: Any, content: bytes) -> bytes:
 
 def _hash_name(signer_info: Any) -> str:
     name: str = signer_info["digest_algorithm"]["algorithm"].native
-    if name not in _HASHES:
+    if name not in SHA2:
         raise ValueError("a digest that is not SHA-256, SHA-384 or SHA-512")
     return name
 
 
 def _check_signature(signer: Certificate, signer_info: Any, message: bytes) -> None:
     algorithm, name = signer_info["signature_algorithm"], _hash_name(signer_info)
-    kind = algorithm.signature_algo
     # rsaEncryption names no hash (RFC 3370 §3.2), the others must name the same one.
     plain_rsa = algorithm["algorithm"].native == "rsassa_pkcs1v15"
     if not plain_rsa and algorithm.hash_algo != name:
         raise ValueError("two different hashes")
-    digest, signature, key = _HASHES[name](), signer_info["signature"].native, signer.public_key
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey) and kind == "ecdsa":
-            key.verify(signature, message, ec.ECDSA(digest))
-            return
-        if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_RSA_BITS:
-            raise ValueError("the key does not fit the algorithm, or is RSA below 2048 bits")
-        if kind == "rsassa_pkcs1v15":
-            key.verify(signature, message, padding.PKCS1v15(), digest)
-        elif kind == "rsassa_pss":
-            key.verify(signature, message, _pss(algorithm["parameters"]), digest)
-        else:
-            raise ValueError("another algorithm")
+        check_signature(
+            signer.public_key, algorithm, name, signer_info["signature"].native, message
+        )
     except InvalidSignature as error:
         raise TrustError(
             f"the CMS signature does not verify with the key of {signer.subject}: the list was "
             "altered, do not use it"
         ) from error
-
-
-def _pss(parameters: Any) -> padding.PSS:
-    mask = parameters["mask_gen_algorithm"]
-    if mask["algorithm"].native != "mgf1":
-        raise ValueError("a mask generation function that is not MGF1")
-    mgf = padding.MGF1(_HASHES[mask["parameters"]["algorithm"].native]())
-    return padding.PSS(mgf=mgf, salt_length=parameters["salt_length"].native)
