@@ -9,6 +9,7 @@ import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from typing import Any
 
 import base45 as other
 import cbor2
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from check.test_vectors import clock_of, dsc_of, vectors
 from issuing import AT, RECORD, dsc, make_issuer, private_key, sign_dsc, signer_of, trust
 from vaxpass_sign import sample
-from vaxpass_sign.check import Policy, Reason, TrustStore, Verdict, many, verify
+from vaxpass_sign.check import Reason, TrustStore, Verdict, many, verify
 from vaxpass_sign.check.many import BatchVerifier, verify_texts
 from vaxpass_sign.check.plain import Plain
 from vaxpass_sign.errors import InputError
@@ -113,9 +114,9 @@ def test_a_bad_one_costs_no_other_a_second_look(monkeypatch: pytest.MonkeyPatch)
     )), framed(cose.encode_sign1(HCERT.sign1.protected, PAYLOAD, bytes(64)))]  # fmt: skip
     asked: list[str] = []
 
-    def counted(text: str, store: TrustStore, at: datetime, policy: Policy) -> Verdict:
+    def counted(text: str, *facts: Any) -> Verdict:
         asked.append(text)
-        return verify(text, store, at, policy)
+        return verify(text, *facts)
 
     monkeypatch.setattr(many, "verify", counted)
     good = texts_of(len(bad))

@@ -310,6 +310,8 @@ def test_every_reason_is_reached() -> None:
     """Each reason there is stands in a table of this file, and has a step."""
     reached = {f[2] for f in FORGED} | {c[3] for c in dsc_cases()} | {Reason.DSC_KEY_USAGE}
     reached |= {Reason.DSC_UNTRUSTED, Reason.BEYOND_DSC}  # test_policy.py
+    reached |= {reason for reason, step in STEP_OF.items() if step is Step.REVOCATION}
+    # test_revocation.py
     assert reached == set(Reason)
     assert set(STEP_OF) == set(Reason)
     assert {fault.value for fault in Fault} <= {reason.value for reason in Reason}

@@ -12,7 +12,8 @@ Each step is the one of :mod:`vaxpass_sign.check.verify`, or its outcome for the
 * 5 and 6 depend on kid, alg and policy alone, 8 and 9 on iat, exp and DSC too (the moment is one,
   and all entries here are vaccinations): they are asked once for each of these;
 * 7 for each text, by :func:`signature.verify_signatures`, which verifies single ones too;
-* 10 by the same checks, once for each distinct value.
+* 10 by the same checks, once for each distinct value;
+* 11 by the same function, for each text.
 
 >>> BatchVerifier(TrustStore([])).verify(["HC2:"])
 [Verdict('not_hc1', at='...')]
@@ -26,13 +27,16 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from vaxpass_sign.check.plain import Plain, keep_schema, read_plain
-from vaxpass_sign.check.policy import EU, Policy
+from vaxpass_sign.check.policy import EU, Demand, Policy
+from vaxpass_sign.check.revocation.known import Revocations
 from vaxpass_sign.check.steps import (
     StepFailedError,
     as_demanded,
     check_key_usage,
     find_dscs,
     fitting,
+    is_revocation_known,
+    judge_revocation,
     judge_validity,
     not_checked,
     valid_detail,
@@ -57,13 +61,17 @@ _MAX_KNOWN = 1024
 
 
 def verify_texts(
-    texts: Sequence[str], trust: TrustStore, at: datetime | None = None, policy: Policy = EU
+    texts: Sequence[str],
+    trust: TrustStore,
+    at: datetime | None = None,
+    policy: Policy = EU,
+    revocations: Revocations | None = None,
 ) -> list[Verdict]:
     """The Verdict of each text, as :func:`verify` gives it for one moment.
 
-    Raises: InputError when ``at`` has no UTC offset; nothing on account of a text.
+    Raises: as :func:`verify` does; nothing on account of a text.
     """
-    return BatchVerifier(trust, at, policy).verify(texts)
+    return BatchVerifier(trust, at, policy, revocations).verify(texts)
 
 
 class _Judged(NamedTuple):
@@ -99,11 +107,19 @@ class BatchVerifier:
     Raises: InputError when ``at`` has no UTC offset.
     """
 
-    def __init__(self, trust: TrustStore, at: datetime | None = None, policy: Policy = EU) -> None:
+    def __init__(
+        self,
+        trust: TrustStore,
+        at: datetime | None = None,
+        policy: Policy = EU,
+        revocations: Revocations | None = None,
+    ) -> None:
         self._trust = trust
         self._at = moment(at)
         self._policy = policy
-        self._not_checked = not_checked(trust, policy)
+        self._revocations = revocations
+        known = is_revocation_known(revocations, self._at)
+        self._not_checked = not_checked(trust, policy, known)
         self._signers: dict[tuple[bytes | None, int | None], _Signer | None] = {}
 
     def verify(self, texts: Sequence[str]) -> list[Verdict]:
@@ -150,10 +166,21 @@ class BatchVerifier:
                 [sign1.signature for _, sign1, _, _ in signed],
             )
             for (place, sign1, plain, judged), holds in zip(signed, held, strict=True):
-                if holds:
+                if holds and self._stands(sign1, plain, signer.dsc):
                     settled[place] = sign1, plain, judged, signer.dsc
         for text, held_text in zip(texts, settled, strict=True):
-            yield held_text or verify(text, self._trust, self._at, self._policy)
+            yield held_text or verify(text, self._trust, self._at, self._policy, self._revocations)
+
+    def _stands(self, sign1: Sign1, plain: Plain, dsc: Certificate) -> bool:
+        """Step 11."""
+        if self._revocations is None and self._policy.revocation is not Demand.REQUIRED:
+            return True
+        hcert = Hcert(sign1, plain.claims())
+        try:
+            judge_revocation(hcert, dsc, self._at, self._revocations, self._policy)
+        except StepFailedError:
+            return False
+        return True
 
     def _by_signer(self, rows: list[_Row]) -> Iterable[tuple[_Signer, list[_SignedRow]]]:
         """The rows that pass steps 5, 6, 8 and 9, by the DSC that must have signed them."""

@@ -66,13 +66,16 @@ class Policy:
     """That the DSC may sign, and may sign this kind of entry."""
     schema: Demand = Demand.REQUIRED
     """That the payload is an EU DCC that keeps the schema."""
+    revocation: Demand = Demand.OPTIONAL
+    """That it was not revoked. OPTIONAL: listed as not checked when no revocation store is given or
+    all of them have expired. One that is known to be revoked is not valid, unless this is OFF."""
     clock_skew: timedelta = timedelta(0)
     """How far the verifier's clock may be off, to either side, for iat, exp and the DSC."""
     missing_exp: MissingExp = MissingExp.INVALID
     skew_s: float = field(init=False, repr=False, compare=False)
     """``clock_skew`` in seconds."""
     left_out: tuple[NotChecked, ...] = field(init=False, repr=False, compare=False)
-    """The steps that are OFF, as a Verdict lists them."""
+    """The steps that are OFF, as a Verdict lists them after what is never or not always checked."""
 
     def __post_init__(self) -> None:
         if not timedelta(0) <= self.clock_skew <= MAX_CLOCK_SKEW:
@@ -96,7 +99,12 @@ EU: Final = Policy("eu")
 POLICIES: Final = {
     policy.name: policy
     for policy in (
-        Policy("strict", csca=Demand.REQUIRED, within_dsc=Demand.REQUIRED),
+        Policy(
+            "strict",
+            csca=Demand.REQUIRED,
+            within_dsc=Demand.REQUIRED,
+            revocation=Demand.REQUIRED,
+        ),
         EU,
         Policy(
             "who",

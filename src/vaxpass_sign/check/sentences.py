@@ -69,6 +69,11 @@ SENTENCES: Final = {
     Reason.NO_EU_DCC: "It is genuine, and of a format that is not read here. Refuse it, or read it"
     " with software for its format.",
     Reason.SCHEMA: "It is genuine, and what it says breaks the standard. " + _RENEW,
+    Reason.REVOKED: "Its issuer has revoked it. Refuse it; its holder can ask the issuer why.",
+    Reason.KEY_REVOKED: "The key that signed it was stolen, and its issuer does not know this"
+    " credential. Refuse it and report it.",
+    Reason.REVOCATION_UNKNOWN: "Whether it was revoked is not known here. Ask your supervisor"
+    " whether the revocation list is up to date; until it is, refuse it.",
 }
 """In English, one for each reason; reasons that ask the same of a guard share one."""
 

@@ -1,4 +1,4 @@
-"""Steps 5 to 10 of verifying, each as a function that says why it failed.
+"""Steps 5 to 11 of verifying, each as a function that says why it failed.
 
 Some of them a :class:`~vaxpass_sign.check.policy.Policy` makes optional or leaves out; that is what
 :func:`as_demanded` is for.
@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from vaxpass_sign.check.policy import Demand, MissingExp, Policy
+from vaxpass_sign.check.revocation.known import Revocations
 from vaxpass_sign.check.schema import check_dcc, entry_kinds
 from vaxpass_sign.check.trust import TrustStore
 from vaxpass_sign.check.verdict import NotChecked, Reason
@@ -29,6 +30,8 @@ __all__ = [
     "check_schema",
     "find_dscs",
     "fitting",
+    "is_revocation_known",
+    "judge_revocation",
     "judge_validity",
     "not_checked",
     "signing_dsc",
@@ -241,14 +244,63 @@ def check_schema(hcert: Hcert) -> None:
         raise StepFailedError(Reason.SCHEMA, fault)
 
 
+# --- step 11: what became of it since ------------------------------------------------------
+
+
+def judge_revocation(
+    hcert: Hcert, dsc: Certificate, at: datetime, revocations: Revocations | None, policy: Policy
+) -> None:
+    """It was not revoked, nor its key stolen; and the policy may want that this is known."""
+    if policy.revocation is Demand.OFF:
+        return
+    if revocations is not None:
+        if not revocations.honest(hcert, dsc):
+            raise StepFailedError(
+                Reason.KEY_REVOKED,
+                f"the key with kid {dsc.kid.hex()} was stolen, and this is not among what it"
+                " honestly signed: do not believe it",
+            )
+        hash_type = revocations.revoked(hcert, dsc)
+        if hash_type is not None:
+            raise StepFailedError(
+                Reason.REVOKED, f"its issuer revoked it (by its {hash_type} hash)"
+            )
+    if policy.revocation is Demand.REQUIRED and not is_revocation_known(revocations, at):
+        end = revocations.oldest() if revocations else None
+        found = f"one that expired at {_time(end)}" if end else "none"
+        raise StepFailedError(
+            Reason.REVOCATION_UNKNOWN,
+            f"policy {policy.name} wants a revocation store and found {found}: get a new one"
+            " (--revocation)",
+        )
+
+
+def is_revocation_known(revocations: Revocations | None, at: datetime) -> bool:
+    """Whether it can be said that something is not revoked."""
+    return revocations is not None and revocations.answers(at)
+
+
 # --- what no step looks at -----------------------------------------------------------------
 
 
-_ALWAYS = (NotChecked.HOLDER, NotChecked.REVOCATION, NotChecked.RULES)
-_NO_ANCHOR = (*_ALWAYS, NotChecked.CSCA)
+_NOT_CHECKED = {
+    (anchored, known): tuple(
+        item
+        for item, is_left in (
+            (NotChecked.HOLDER, True),
+            (NotChecked.REVOCATION, not known),
+            (NotChecked.RULES, True),
+            (NotChecked.CSCA, not anchored),
+        )
+        if is_left
+    )
+    for anchored in (False, True)
+    for known in (False, True)
+}
 
 
-def not_checked(trust: TrustStore, policy: Policy) -> tuple[NotChecked, ...]:
-    """What no step looks at."""
+def not_checked(trust: TrustStore, policy: Policy, is_known: bool) -> tuple[NotChecked, ...]:
+    """What no step looks at; ``is_known``: see :func:`is_revocation_known`."""
     is_anchored = trust.anchored and policy.csca is not Demand.OFF
-    return (_ALWAYS if is_anchored else _NO_ANCHOR) + policy.left_out
+    is_answered = is_known and policy.revocation is not Demand.OFF
+    return _NOT_CHECKED[is_anchored, is_answered] + policy.left_out

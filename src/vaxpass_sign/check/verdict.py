@@ -33,7 +33,8 @@ class Step(IntEnum):
     VALIDITY = 8
     KEY_USAGE = 9
     SCHEMA = 10
-    DONE = 11
+    REVOCATION = 11
+    DONE = 12
 
 
 class Reason(StrEnum):
@@ -82,6 +83,10 @@ class Reason(StrEnum):
     # Step 10, what it says.
     NO_EU_DCC = "no_eu_dcc"
     SCHEMA = "schema"
+    # Step 11, what became of it since.
+    REVOKED = "revoked"
+    KEY_REVOKED = "key_revoked"
+    REVOCATION_UNKNOWN = "revocation_unknown"
 
 
 STEP_OF = {
@@ -118,6 +123,9 @@ STEP_OF = {
     Reason.DSC_ENTRY_KIND: Step.KEY_USAGE,
     Reason.NO_EU_DCC: Step.SCHEMA,
     Reason.SCHEMA: Step.SCHEMA,
+    Reason.REVOKED: Step.REVOCATION,
+    Reason.KEY_REVOKED: Step.REVOCATION,
+    Reason.REVOCATION_UNKNOWN: Step.REVOCATION,
 }
 """The step at which each reason is found."""
 
@@ -128,7 +136,8 @@ class NotChecked(StrEnum):
     HOLDER = "holder"
     """That the bearer is the person whom the HCERT names: compare an identity document."""
     REVOCATION = "revocation"
-    """That it was not revoked since it was issued."""
+    """That it was not revoked since it was issued; no store that still counts was given, or the
+    policy leaves that out."""
     RULES = "rules"
     """That it meets a country's entry rules (doses, dates)."""
     CSCA = "csca"

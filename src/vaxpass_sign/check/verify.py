@@ -11,10 +11,12 @@
 8. **Validity**: iat ≤ at ≤ exp, and the DSC's validity holds ``at``, and iat and exp.
 9. **Key usage**: the DSC may sign (digitalSignature) and may sign this kind of entry.
 10. **Schema**: the payload is a DCC with exactly one entry.
+11. **Revocation**: no store revokes it; where its DSC's key was stolen, it is on the allow-list.
 
-What becomes of a credential that fails one of 8 to 10 is the :mod:`policy's
-<vaxpass_sign.check.policy>` to say. Not checked, and listed in the Verdict: revocation, entry
-rules, that the bearer is the holder, and what the policy leaves out.
+What becomes of a credential that fails one of 8 to 11 is the :mod:`policy's
+<vaxpass_sign.check.policy>` to say. Not checked, and listed in the Verdict: entry rules,
+that the bearer is the holder, revocation when no store was given that still counts, and what the
+policy leaves out.
 
 Nothing that a step reads is believed before the steps above it are passed; the hcert of a Verdict
 that is not valid is there for a person who looks for the cause.
@@ -27,6 +29,7 @@ from datetime import UTC, datetime
 from vaxpass_sign.check.codes import unknown_codes
 from vaxpass_sign.check.plain import Plain, keeps_schema, read_plain
 from vaxpass_sign.check.policy import EU, Demand, Policy
+from vaxpass_sign.check.revocation.known import Revocations
 from vaxpass_sign.check.steps import (
     StepFailedError,
     as_demanded,
@@ -34,6 +37,8 @@ from vaxpass_sign.check.steps import (
     check_schema,
     find_dscs,
     fitting,
+    is_revocation_known,
+    judge_revocation,
     judge_validity,
     not_checked,
     signing_dsc,
@@ -51,15 +56,22 @@ __all__ = ["moment", "verify"]
 
 
 def verify(
-    text: str, trust: TrustStore, at: datetime | None = None, policy: Policy = EU
+    text: str,
+    trust: TrustStore,
+    at: datetime | None = None,
+    policy: Policy = EU,
+    revocations: Revocations | None = None,
 ) -> Verdict:
     """Verify an "HC1:" text against a trust store.
 
     Args:
         at: the moment for which validity is judged, an aware datetime; now when left out.
         policy: what is asked after the signature; :data:`vaxpass_sign.check.policy.POLICIES`.
+        revocations: what is known to be revoked, see
+            :meth:`vaxpass_sign.check.revocation.Revocations.open`.
     Returns: a Verdict, whatever the text is.
-    Raises: InputError when ``at`` has no UTC offset; nothing on account of the text.
+    Raises: InputError when ``at`` has no UTC offset; TrustError when a file of ``revocations`` is
+        not sound; nothing on account of the text.
     """
     at = moment(at)
     hcert: Hcert | None = None
@@ -74,6 +86,7 @@ def verify(
         warnings = judge_validity(hcert, dsc, at, policy)  # Step 8.
         warnings += as_demanded(policy.key_usage, check_key_usage, hcert, dsc)  # Step 9.
         warnings += _judge_schema(hcert, plain, policy)  # Step 10.
+        judge_revocation(hcert, dsc, at, revocations, policy)  # Step 11.
     except HcertError as error:
         return Verdict(Reason(error.code), str(error), at, policy=policy.name)
     except StepFailedError as failure:
@@ -84,7 +97,7 @@ def verify(
         at,
         hcert,
         dsc,
-        not_checked(trust, policy),
+        not_checked(trust, policy, is_revocation_known(revocations, at)),
         warnings,
         policy.name,
     )

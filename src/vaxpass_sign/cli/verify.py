@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vaxpass_sign.check.policy import EU, policy_named
+from vaxpass_sign.check.revocation import Revocations
 from vaxpass_sign.check.sentences import LANGUAGES, sentence
 from vaxpass_sign.check.trust import TrustStore
-from vaxpass_sign.check.verdict import Reason
+from vaxpass_sign.check.verdict import Reason, Verdict
 from vaxpass_sign.check.verify import verify
-from vaxpass_sign.cli.inputs import Unread, read_inputs
+from vaxpass_sign.cli.inputs import Payload, Unread, read_inputs
 from vaxpass_sign.cli.output import print_json, print_line, tell
 from vaxpass_sign.cli.show import verdict_lines, verdict_object
 from vaxpass_sign.errors import InputError, TrustError
@@ -50,6 +52,16 @@ def command(
             show_default=False,
         ),
     ] = None,
+    revocation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="A revocation store or a stolen key's allow-list, or a folder of such .vxrev "
+            "files; may be given more than once. Left out: the user's folder of them, if there is "
+            "one.",
+            show_default=False,
+        ),
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option(
@@ -77,14 +89,29 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> int:
-    """Check credentials: signature, validity, key usage, schema.
+    """Check credentials: signature, validity, key usage, schema, revocation.
 
     Exit codes: 0 all valid, 1 one is not, 2 one could not be decided (and none is invalid).
     """
     moment, asked, language = _moment(at), policy_named(policy), _language(lang)
     store = _trust(trust or [], anchor or [])
+    with _revocations(revocation or [], moment) as revocations:
+
+        def judge(text: str) -> Verdict:
+            return verify(text, store, moment, asked, revocations)
+
+        return _verify_all(read_inputs(inputs), judge, language, json=json)
+
+
+def _verify_all(
+    items: Iterable[Payload | Unread],
+    judge: Callable[[str], Verdict],
+    language: str,
+    *,
+    json: bool,
+) -> int:
     valid = invalid = undecided = 0
-    for item in read_inputs(inputs):
+    for item in items:
         if isinstance(item, Unread):
             undecided += 1
             tell(item.error)
@@ -92,7 +119,7 @@ def command(
                 unread = {"input": item.source, "line": None, "valid": None}
                 print_json(unread | {"error": str(item.error)})
             continue
-        verdict = verify(item.text, store, moment, asked)
+        verdict = judge(item.text)
         if json:
             print_json(
                 {"input": item.source, "line": item.line} | verdict_object(verdict, language)
@@ -151,10 +178,29 @@ def _cscas(path: Path) -> TrustStore:
         raise TrustError(f"--anchor: {error}") from error
 
 
-def _user_store() -> Path:
+def _revocations(paths: list[Path], at: datetime | None) -> Revocations:
+    """What the paths, or the user's own folder, say of revocation."""
+    if not paths:
+        folder = _user_folder("revocation")
+        paths = [folder] if folder.is_dir() and any(folder.glob("*.vxrev")) else []
+    revocations = Revocations.open(paths)
+    for store in revocations.stores:
+        if store.stale(at or datetime.now(UTC)):
+            tell(
+                f"a revocation store expired at {store.expires_at:%Y-%m-%d %H:%M} UTC: what it "
+                "revokes counts, its silence does not; get a new one"
+            )
+    return revocations
+
+
+def _user_folder(name: str) -> Path:
     import platformdirs
 
-    store = Path(platformdirs.user_data_dir("vaxpass-sign")) / "trust"
+    return Path(platformdirs.user_data_dir("vaxpass-sign")) / name
+
+
+def _user_store() -> Path:
+    store = _user_folder("trust")
     try:
         if any(store.iterdir()):
             return store

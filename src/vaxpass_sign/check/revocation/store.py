@@ -74,6 +74,11 @@ class _File:
         self._table = table
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._table.name)
+
+    @property
     def entries(self) -> int:
         """How many entries it has."""
         return self._table.header.entries

@@ -1,0 +1,158 @@
+"""What a verifier knows of revocation: stores of revoked credentials and allow-lists, added up.
+
+A revoked credential is revoked whatever the age of the file that says so. The silence of a store
+counts until it expires: :meth:`Revocations.answers` says whether any still does. (A store that has
+no entry of a country is silent about it too; that its maker gathers that country's batches is the
+verifier's own knowledge.)
+
+>>> Revocations().answers(datetime(2026, 1, 1, tzinfo=UTC))
+False
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from vaxpass_sign.check.revocation.hashes import HashType
+from vaxpass_sign.check.revocation.store import ALLOWED, AllowList, RevocationStore
+from vaxpass_sign.check.revocation.table import HEADER, MAGIC
+from vaxpass_sign.errors import TrustError
+from vaxpass_sign.files import read_bounded
+from vaxpass_sign.hcert.codec import Hcert
+from vaxpass_sign.x509 import Certificate
+
+__all__ = ["MAX_FILES", "Revocations"]
+
+MAX_FILES: Final = 1000
+"""Files at most: each is asked for each credential."""
+
+_SUFFIX: Final = ".vxrev"
+
+
+class Revocations:
+    """Open stores and allow-lists. Threads may share them; close when done.
+
+    A pickled one opens its files anew, so that it can go to worker processes.
+    """
+
+    def __init__(
+        self, stores: Iterable[RevocationStore] = (), allow_lists: Iterable[AllowList] = ()
+    ) -> None:
+        self.stores = tuple(stores)
+        self.allow_lists = tuple(allow_lists)
+        by_kid: dict[bytes, list[AllowList]] = {}
+        for allow_list in self.allow_lists:
+            by_kid.setdefault(allow_list.kid, []).append(allow_list)
+        self._by_kid = by_kid
+
+    @classmethod
+    def open(cls, paths: Iterable[str | PathLike[str]], *, check: bool = True) -> Self:
+        """Open files of either kind, or folders of them (``*.vxrev``, not their subfolders).
+
+        ``check``: compare each file's hash, see :meth:`RevocationStore.open`.
+
+        Raises: TrustError when one can't be read or is not what was written, or a folder has none.
+        """
+        stores: list[RevocationStore] = []
+        allow_lists: list[AllowList] = []
+        try:
+            for path in _files(Path(path) for path in paths):
+                if _kind_of(path) == ALLOWED:
+                    allow_lists.append(AllowList.open(path, check=check))
+                else:
+                    stores.append(RevocationStore.open(path, check=check))
+        except BaseException:
+            cls(stores, allow_lists).close()
+            raise
+        return cls(stores, allow_lists)
+
+    def answers(self, at: datetime) -> bool:
+        """Whether the silence of any store still counts at a moment (an aware datetime)."""
+        return any(not store.stale(at) for store in self.stores)
+
+    def oldest(self) -> datetime | None:
+        """When the store that has expired, or will first, does so; None without stores."""
+        return min((store.expires_at for store in self.stores), default=None)
+
+    def revoked(self, hcert: Hcert, dsc: Certificate) -> HashType | None:
+        """By which hash a store revokes an HCERT that the DSC signed; None when none does.
+
+        Raises: TrustError when a file turns out not to be sound.
+        """
+        for store in self.stores:
+            found = store.revoked(hcert, dsc.country)
+            if found is not None:
+                return found
+        return None
+
+    def honest(self, hcert: Hcert, dsc: Certificate) -> bool:
+        """Whether the DSC's key was not stolen, or the HCERT is among what it honestly signed.
+
+        A key that signed in several campaigns has several lists; one of them is enough.
+        Raises: TrustError when a file turns out not to be sound.
+        """
+        lists = self._by_kid.get(dsc.kid)
+        return lists is None or any(allow_list.permits(hcert) for allow_list in lists)
+
+    def __reduce__(self) -> tuple[Callable[..., Revocations], tuple[object, ...]]:
+        # Their hashes were compared when this one was opened.
+        files = [file.path for file in (*self.stores, *self.allow_lists)]
+        return _open_again, (files,)
+
+    def close(self) -> None:
+        """Give up the files; a second close does nothing."""
+        for file in (*self.stores, *self.allow_lists):
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open_again(paths: list[Path]) -> Revocations:
+    return Revocations.open(paths, check=False)
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        try:
+            inside = sorted(path.glob(f"*{_SUFFIX}")) if path.is_dir() else [path]
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise TrustError(f"{path} can't be read: {reason}; give a revocation file") from error
+        if not inside:
+            raise TrustError(
+                f"{path}: found no {_SUFFIX} file, expected revocation stores or allow-lists: "
+                "name the file, or put them there"
+            )
+        found += inside
+    if len(found) > MAX_FILES:
+        raise TrustError(
+            f"found {len(found)} revocation files, expected at most {MAX_FILES}: build one store "
+            "of them"
+        )
+    return found
+
+
+def _kind_of(path: Path) -> int:
+    """The kind that a file's header says, 0 when it has none: opening it says what is wrong."""
+    try:
+        head = read_bounded(path, HEADER.size)
+    except (OSError, ValueError):
+        return 0
+    if len(head) < HEADER.size or not head.startswith(MAGIC):
+        return 0
+    return int(HEADER.unpack_from(head)[2])
