@@ -15,6 +15,7 @@ ROOMS = (
     "errors",
     "files",
     "durable",
+    "workers",
     "record",
     "hcert",
     "x509",

@@ -26,11 +26,11 @@ from vaxpass_sign.campaign.commit import (
 )
 from vaxpass_sign.campaign.layout import Layout
 from vaxpass_sign.campaign.ledger import Ledger
-from vaxpass_sign.campaign.pool import Pool, refuse_in_a_starting_worker, spawn_worker
 from vaxpass_sign.campaign.run_facts import who
 from vaxpass_sign.campaign.settings import Settings, read_secret, read_settings
 from vaxpass_sign.campaign.state import State
 from vaxpass_sign.errors import CampaignError, InputError, LedgerError, MissingExtraError
+from vaxpass_sign.workers import Pool, refuse_in_a_starting_worker, spawn_worker
 
 if TYPE_CHECKING:
     from vaxpass_sign.prepare.clean import CleanResult

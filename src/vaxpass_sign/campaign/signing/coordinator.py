@@ -26,12 +26,12 @@ from vaxpass_sign.campaign.commit import StagedFile, commit
 from vaxpass_sign.campaign.layout import Layout
 from vaxpass_sign.campaign.ledger import Ledger
 from vaxpass_sign.campaign.plan import Selection, Work
-from vaxpass_sign.campaign.pool import Pool
 from vaxpass_sign.campaign.ranges import count_rows, split_ranges
 from vaxpass_sign.campaign.signing.signals import Signals
 from vaxpass_sign.campaign.signing.worker import SignedSlice, SignTask, sign_slice
 from vaxpass_sign.campaign.state import State, part_name
 from vaxpass_sign.errors import CampaignError, TokenError, VaxpassError
+from vaxpass_sign.workers import Pool
 
 __all__ = ["CLOSE_AFTER_S", "PART_ROWS", "SignProgress", "Signing"]
 

@@ -19,7 +19,6 @@ from typing import Any
 from vaxpass_sign.campaign.commit import make_run_folder, recover
 from vaxpass_sign.campaign.layout import Layout
 from vaxpass_sign.campaign.ledger import Ledger
-from vaxpass_sign.campaign.pool import Pool, refuse_in_a_starting_worker, spawn_worker
 from vaxpass_sign.campaign.run_facts import who
 from vaxpass_sign.campaign.settings import read_settings
 from vaxpass_sign.campaign.signing.coordinator import Signing, SignProgress
@@ -39,6 +38,7 @@ from vaxpass_sign.campaign.signing.worker import WorkerSettings, start_worker
 from vaxpass_sign.campaign.state import State
 from vaxpass_sign.errors import VaxpassError
 from vaxpass_sign.keys.pin import AskedOnce, hidden, pin_source_of
+from vaxpass_sign.workers import Pool, refuse_in_a_starting_worker, spawn_worker
 
 __all__ = ["SignOptions", "SignPlan", "SignReport", "sign_campaign"]
 

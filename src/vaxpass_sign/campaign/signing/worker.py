@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from vaxpass_sign.campaign.commit import step
-from vaxpass_sign.campaign.pool import collector_paused
 from vaxpass_sign.campaign.ranges import Ranges, row_numbers, split_ranges
 from vaxpass_sign.campaign.signing.signals import Signals
 from vaxpass_sign.campaign.tables import CommittedTable, signed_schema, write_signed
@@ -46,6 +45,7 @@ from vaxpass_sign.issuer import IssuedColumns, Issuer
 from vaxpass_sign.keys import OUTAGE_S, open_signer
 from vaxpass_sign.keys.pin import AtMost, Hidden
 from vaxpass_sign.keys.signer import Signer
+from vaxpass_sign.workers import collector_paused
 from vaxpass_sign.x509 import Certificate
 
 __all__ = ["SignTask", "SignedSlice", "WorkerSettings", "sign_slice", "start_worker"]

@@ -22,7 +22,7 @@ from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from vaxpass_sign.errors import CampaignError
+from vaxpass_sign.errors import InputError
 
 __all__ = ["Pool", "collector_paused", "refuse_in_a_starting_worker", "spawn_worker"]
 
@@ -51,10 +51,10 @@ def collector_paused() -> Iterator[None]:
 def refuse_in_a_starting_worker() -> None:
     """Refuse to begin while a worker process imports the script that started it.
 
-    Raises: CampaignError, which the worker shows on stderr.
+    Raises: InputError, which the worker shows on stderr.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise CampaignError(
+        raise InputError(
             "a worker process imports the script that started it, and the script starts workers "
             'again: put the call under if __name__ == "__main__":'
         )

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from vaxpass_sign.campaign.pool import Pool, spawn_worker
 from vaxpass_sign.campaign.signing.signals import Signals
+from vaxpass_sign.workers import Pool, spawn_worker
 
 
 def nothing() -> None:
@@ -51,7 +51,7 @@ def test_close_waits_until_they_are_gone() -> None:
 
 COORDINATOR = """
 import os, sys, time
-from vaxpass_sign.campaign.pool import Pool, spawn_worker
+from vaxpass_sign.workers import Pool, spawn_worker
 def main():
     pool = Pool(2, lambda _: spawn_worker(time.time))
     print(*(pool.submit(worker, os.getpid).result() for worker in range(2)), flush=True)

@@ -1,0 +1,133 @@
+"""Blocks of payloads through worker processes, one for each core, in the order of the blocks.
+
+What comes back of a block is what ``work`` makes of it there, and should be small: a Verdict with
+its claims takes longer to send than to make.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any, Final, TypeVar
+
+from vaxpass_sign.check.many import BatchVerifier
+from vaxpass_sign.check.policy import EU, Policy
+from vaxpass_sign.check.revocation.known import Revocations
+from vaxpass_sign.check.trust import TrustStore
+from vaxpass_sign.check.verify import moment
+from vaxpass_sign.errors import InputError
+from vaxpass_sign.workers import (
+    Pool,
+    collector_paused,
+    refuse_in_a_starting_worker,
+    spawn_worker,
+)
+
+__all__ = ["Asked", "verify_blocks"]
+
+B = TypeVar("B")
+R = TypeVar("R")
+
+_WAITING: Final = 3
+"""Blocks that each worker has, or has done while an earlier one is not: memory is bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of every payload: the arguments of :func:`verify`, for one moment."""
+
+    trust: TrustStore
+    at: datetime
+    policy: Policy = EU
+    revocations: Revocations | None = None
+
+    @classmethod
+    def of(
+        cls,
+        trust: TrustStore,
+        at: datetime | None = None,
+        policy: Policy = EU,
+        revocations: Revocations | None = None,
+    ) -> Asked:
+        """For a moment, now when ``at`` is left out.
+
+        Raises: InputError when ``at`` has no UTC offset.
+        """
+        return cls(trust, moment(at), policy, revocations)
+
+    def verifier(self) -> BatchVerifier:
+        """A verifier that asks this."""
+        return BatchVerifier(self.trust, self.at, self.policy, self.revocations)
+
+
+def verify_blocks(
+    asked: Asked,
+    blocks: Iterable[B],
+    work: Callable[[BatchVerifier, B], R],
+    *,
+    workers: int | None = None,
+) -> Iterator[R]:
+    """What ``work`` makes of each block, in their order.
+
+    A single block is worked on here; for more of them processes are started. Blocks are taken as
+    they are needed, and a bounded number is held.
+
+    Args:
+        work: a function of a module (it is pickled by its name), called with a verifier that is
+            kept from block to block.
+        workers: processes; one for each core when left out.
+    Raises: InputError when a worker process died; what a block or ``work`` raises.
+    """
+    rest = iter(blocks)
+    first = list(islice(rest, 2))
+    if len(first) < 2:
+        verifier = asked.verifier()
+        yield from (work(verifier, block) for block in first)
+        return
+    refuse_in_a_starting_worker()
+    count = workers or len(os.sched_getaffinity(0))
+    try:
+        with Pool(count, lambda _: spawn_worker(_begin, asked, work)) as pool:
+            yield from _in_order(pool, chain(first, rest))
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process was ended from outside (by the system, if memory ran out): the "
+            "verdicts so far are no whole table; run it again, with fewer workers"
+        ) from error
+
+
+def _in_order(pool: Pool, blocks: Iterator[B]) -> Iterator[R]:
+    waiting: deque[tuple[int, Future[R]]] = deque()
+
+    def send(worker: int) -> None:
+        for block in islice(blocks, 1):
+            waiting.append((worker, pool.submit(worker, _work, block)))
+
+    for _ in range(_WAITING):
+        for worker in range(len(pool)):
+            send(worker)
+    while waiting:
+        worker, future = waiting.popleft()
+        result = future.result()
+        send(worker)
+        yield result
+
+
+_verifier: BatchVerifier
+_do: Callable[..., Any]
+
+
+def _begin(asked: Asked, work: Callable[..., object]) -> None:
+    global _verifier, _do
+    _verifier, _do = asked.verifier(), work
+
+
+def _work(block: object) -> Any:
+    with collector_paused():
+        return _do(_verifier, block)
