@@ -98,7 +98,7 @@ def read_pdf(data: bytes) -> list[PdfPage]:
 
 
 def _run_child(data: bytes) -> tuple[list[bytes], str | None]:
-    """The whole lines that the child wrote, and how it ended before it had said all; None when it hadn't."""
+    """The whole lines that the child wrote, and what ended it before it was done, or None."""
     command = [sys.executable, "-I", "-B", "-c", _CHILD, str(MEMORY_BYTES), str(CPU_SECONDS)]
     command.append(json.dumps([path for path in sys.path if isinstance(path, str)]))
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
