@@ -32,7 +32,17 @@ ROOMS = (
 )
 """From the top down; each may import what stands before it. docs/decisions says why."""
 
-HEAVY = ("pyarrow", "duckdb", "numpy", "zxingcpp", "typer", "pkcs11", "PIL", "asn1crypto")
+HEAVY = (
+    "pyarrow",
+    "duckdb",
+    "numpy",
+    "zxingcpp",
+    "pypdfium2",
+    "typer",
+    "pkcs11",
+    "PIL",
+    "asn1crypto",
+)
 
 
 def room_of(path: Path) -> str:

@@ -129,14 +129,13 @@ def test_what_an_invalid_credential_says_is_marked(vaxpass, desk) -> None:
 
 BAD_INPUTS: dict[str, tuple[str, Callable[[Desk], bytes] | None, str]] = {
     "no QR": ("blank.png", lambda desk: picture(), "no QR code was found"),
-    "two QRs": ("two.png", lambda desk: picture(desk.text, desk.text[:-3]), "2 QR codes"),
     "a damaged PNG": ("cut.png", lambda desk: picture(desk.text)[:300], "damaged"),
     "another picture": ("old.gif", lambda desk: b"GIF89a\1\0\1\0\0\0\0;", "PNG nor JPEG"),
-    "a PDF": ("scan.pdf", lambda desk: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "PNG nor JPEG"),
+    "a damaged PDF": ("cut.pdf", lambda desk: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "damaged"),
     "empty": ("empty.txt", lambda desk: b"", "found nothing"),
     "blank lines": ("blank.txt", lambda desk: b"\n \r\n\n", "found no payload"),
     "missing": ("nowhere.txt", None, "No such file"),
-    "a folder": (".", None, "Is a directory"),
+    "an empty folder": (".", None, "found no file"),
 }
 
 
@@ -524,6 +523,7 @@ def test_output_that_can_not_be_written(desk) -> None:
 
 NOT_FOR_VERIFY = (
     *("rich", "pkcs11", "asn1crypto", "ctypes", "numpy", "pyarrow", "duckdb", "PIL", "zxingcpp"),
+    "pypdfium2",
     *("vaxpass_sign.issuer", "vaxpass_sign.keys", "vaxpass_sign.prepare", "vaxpass_sign.campaign"),
     *("vaxpass_sign.x509.building", "vaxpass_sign.x509.draft", "vaxpass_sign.hcert.columns"),
     *("vaxpass_sign.record.model", "vaxpass_sign.record.names", "vaxpass_sign.sample"),

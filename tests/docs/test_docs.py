@@ -342,7 +342,7 @@ program's own help by `PYTHONPATH=tests python tests/docs/test_docs.py`.
 
 **Exit codes.** 0: done, and for `verify` every credential is valid. 1: a payload was read and is not
 valid (`verify`) or can't be decoded (`inspect`). 2: nothing could be decided or done: no trust, an
-unreadable file, a picture without a QR code, a wrong PIN, a wrong option. 130: stopped from the
+unreadable file, a picture or PDF without a QR code, a wrong PIN, a wrong option. 130: stopped from the
 keyboard.
 
 **Output.** Results go to standard output, messages and progress to standard error. An error is one
@@ -350,6 +350,25 @@ line: what was found, what was expected, what to do.
 
 **Payloads** are personal data, and arguments show in the list of processes: give a file, or `-` and
 pipe it.
+
+**Inputs** of `verify` and `inspect` are told apart by their first bytes, not by their names, and come from
+files, pipes and `-` alike:
+
+- *Text*: one payload a line.
+- *PNG, JPEG* (up to 32 MiB and 50 million pixels) and *PDF* (up to 64 MiB and 100 pages): every QR code
+  that begins with `HC1:`, from top to bottom, each once in a picture or page. Other QR codes, as posters
+  have them, are passed over, but where none begins with `HC1:` they are judged. A QR code that is seen and
+  can't be read counts as undecided, so that nobody is missed on a sheet with several people. Of a PDF, pages
+  without a QR code are passed over; in the output the place is `scan.pdf, page 3`, and `scan.pdf, page 3, QR
+  code 2` where there are several. PDFs are drawn at 300 dpi, then at 600, in a process of its own that may
+  take 1 GiB of memory and 60 seconds: a PDF that crashes or hangs the reader is an error of that file alone.
+  One that needs a password is refused.
+- *A folder* stands for its files, up to 100,000, in the order of their names, `2.png` before `10.png`;
+  hidden files and subfolders are left out. Any file of it that can't be read, is of another kind, or is a
+  text that does not begin as a payload does, is reported and counts as undecided; so is a symbolic link,
+  for whoever may put files into a folder does not thereby decide what else is read.
+
+They need the extra `qr`, but for text.
 
 **PINs** come from a prompt, from the environment variable that `--pin-env` names, or from the file
 that the URI's `pin-source` names; never from an argument. A PIN is sent once. The program takes the

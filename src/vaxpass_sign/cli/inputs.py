@@ -1,4 +1,6 @@
-"""What ``verify`` and ``inspect`` are given: payloads, files, pictures, standard input.
+"""What ``verify`` and ``inspect`` are given: payloads, files, pictures, PDFs, folders, pipes.
+
+What a file is its first bytes say, not its name; no more than one file is in memory at a time.
 
 >>> [item] = read_inputs(["HC1:6BF"])
 >>> item.text, item.place
@@ -9,12 +11,14 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
+from vaxpass_sign.cli.folder import files_of, open_in_folder
+from vaxpass_sign.cli.heads import read_head, with_head
 from vaxpass_sign.cli.output import tell
 from vaxpass_sign.errors import InputError, VaxpassError
 
@@ -24,13 +28,18 @@ MAX_LINE = 10_000
 """Characters of the longest line that is kept; no payload has as many, and none is read further."""
 
 _MAX_NAME = 255
-_HEAD = 512
 _TEXT_CONTROLS = frozenset("\t\n\r\f\x1b")
+
+_EXPECTED = "expected a file with one payload a line, a PNG or JPEG picture, a PDF, or a folder"
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A text and where it came from: ``source`` is a file's name or ``argument 2``."""
+    """A text and where it came from.
+
+    ``source`` is a file's name or ``argument 2``, and says which page of a PDF and which of several
+    QR codes it was.
+    """
 
     text: str
     source: str
@@ -54,7 +63,8 @@ def read_inputs(arguments: Iterable[str] | None) -> Iterator[Payload | Unread]:
     """Every payload of the arguments, in order; without arguments, standard input's.
 
     An argument is ``-`` (standard input), a payload (it begins as one, or can't be meant as a
-    file's name), a PNG or JPEG picture, or a file with one payload a line.
+    file's name), a file or pipe, or a folder, which stands for its files. A file is a PNG or JPEG
+    picture, a PDF, or has one payload a line.
     """
     for number, argument in enumerate(arguments or ["-"], start=1):
         source = "standard input" if argument == "-" else argument
@@ -64,6 +74,8 @@ def read_inputs(arguments: Iterable[str] | None) -> Iterator[Payload | Unread]:
             elif _is_payload(argument):
                 source = f"argument {number}"
                 yield Payload(argument, source)
+            elif Path(argument).is_dir():
+                yield from _folder(Path(argument))
             else:
                 with Path(argument).open("rb") as file:
                     yield from _payloads(file, source)
@@ -75,9 +87,7 @@ def read_inputs(arguments: Iterable[str] | None) -> Iterator[Payload | Unread]:
 
 def _is_payload(argument: str) -> bool:
     """Whether an argument is a payload rather than a file's name."""
-    # A credential's text has a prefix of two letters, a digit and a colon.
-    prefixed = argument[:2].isalpha() and argument[2:3].isdigit() and argument[3:4] == ":"
-    if prefixed or len(argument) > _MAX_NAME:
+    if _is_prefixed(argument) or len(argument) > _MAX_NAME:
         return True
     try:
         if Path(argument).exists():
@@ -88,7 +98,12 @@ def _is_payload(argument: str) -> bool:
     return "/" not in argument and "." not in argument
 
 
-def _standard_input(source: str) -> Iterator[Payload]:
+def _is_prefixed(text: str) -> bool:
+    """Whether it begins as a credential's text does: with two letters, a digit and a colon."""
+    return text[:2].isalpha() and text[2:3].isdigit() and text[3:4] == ":"
+
+
+def _standard_input(source: str) -> Iterator[Payload | Unread]:
     if sys.stdin is None:
         raise InputError("standard input is closed, expected payloads there, one a line")
     if sys.stdin.isatty():
@@ -96,25 +111,69 @@ def _standard_input(source: str) -> Iterator[Payload]:
     yield from _payloads(cast("BufferedReader", sys.stdin.buffer), source)
 
 
-def _payloads(file: BufferedReader, source: str) -> Iterator[Payload]:
-    from vaxpass_sign.qr import MAX_PICTURE_BYTES, is_picture, read_qr
-
-    head = file.peek(_HEAD)[:_HEAD]
-    if not head:
-        raise InputError(f"{source}: found nothing, expected payloads or a picture")
-    if is_picture(head):
-        picture = file.read(MAX_PICTURE_BYTES + 1)
+def _folder(folder: Path) -> Iterator[Payload | Unread]:
+    for path in files_of(folder):
+        source = str(path)
         try:
-            yield Payload(read_qr(picture), source)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from error
-    elif _is_text(head):
-        yield from _lines(file, source)
-    else:
+            with open_in_folder(path) as file:
+                yield from _payloads(file, source, in_folder=True)
+        except OSError as error:
+            yield Unread(source, _unreadable(source, error))
+        except VaxpassError as error:
+            yield Unread(source, error)
+
+
+def _payloads(
+    file: BufferedReader, source: str, *, in_folder: bool = False
+) -> Iterator[Payload | Unread]:
+    from vaxpass_sign.qr import (
+        MAGICS,
+        MAX_PDF_BYTES,
+        MAX_PICTURE_BYTES,
+        is_pdf,
+        is_picture,
+        read_pdf,
+        read_qrs,
+    )
+
+    head = read_head(file, MAGICS)
+    if not head:
+        raise InputError(f"{source}: found nothing, expected payloads, a picture or a PDF")
+    whole = with_head(head, file)
+    try:
+        if is_picture(head):
+            found = read_qrs(whole.read(MAX_PICTURE_BYTES + 1))
+            yield from _codes(found.texts, source)
+            if found.damaged:
+                raise found.error("the picture")
+            return
+        if is_pdf(head):
+            for page in read_pdf(whole.read(MAX_PDF_BYTES + 1)):
+                place = f"{source}, page {page.number}"
+                yield from _codes(page.texts, place)
+                if page.error is not None:
+                    yield Unread(place, InputError(f"{place}: {page.error}"))
+            return
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    if not _is_text(head):
         raise InputError(
-            f"{source}: found neither text nor PNG nor JPEG, expected one payload a line or a "
-            "picture: save a picture of another kind as PNG"
+            f"{source}: found neither text nor PNG nor JPEG nor PDF, {_EXPECTED}: save a picture "
+            "of another kind as PNG"
         )
+    if in_folder and not _begins_with_payload(head):
+        # By itself it is read line by line. Beside pictures it is a note or a table, most likely.
+        raise InputError(
+            f"{source}: found a text that does not begin as a payload does, expected one a line: "
+            "give it by itself to have each line judged"
+        )
+    yield from _lines(whole, source)
+
+
+def _codes(texts: Sequence[str], source: str) -> Iterator[Payload]:
+    """The payloads of a picture or page; several are numbered from its top to its bottom."""
+    for number, text in enumerate(texts, start=1):
+        yield Payload(text, source if len(texts) == 1 else f"{source}, QR code {number}")
 
 
 def _is_text(head: bytes) -> bool:
@@ -126,6 +185,10 @@ def _is_text(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return not any(c < " " and c not in _TEXT_CONTROLS for c in text)
+
+
+def _begins_with_payload(head: bytes) -> bool:
+    return _is_prefixed(head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n"))
 
 
 def _lines(file: BufferedReader, source: str) -> Iterator[Payload]:
@@ -147,7 +210,4 @@ def _lines(file: BufferedReader, source: str) -> Iterator[Payload]:
 
 
 def _unreadable(source: str, error: OSError) -> InputError:
-    return InputError(
-        f"{source} can't be read: {error.strerror}; expected a file with one payload a line, or a "
-        "PNG or JPEG picture"
-    )
+    return InputError(f"{source} can't be read: {error.strerror}; {_EXPECTED}")

@@ -19,7 +19,7 @@ def command(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PAYLOAD|FILE|PICTURE|-",
+            metavar="PAYLOAD|FILE|PICTURE|PDF|FOLDER|-",
             help="As for verify.",
             show_default=False,
         ),

@@ -28,10 +28,11 @@ def command(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PAYLOAD|FILE|PICTURE|-",
-            help="A payload, a file with one a line, a PNG or JPEG picture, or - for standard "
-            "input, which is also read when nothing is given. Arguments show in the list of "
-            "processes: prefer - or a file.",
+            metavar="PAYLOAD|FILE|PICTURE|PDF|FOLDER|-",
+            help="A payload; a file with one a line; a PNG or JPEG picture or a PDF with QR codes; "
+            "a folder of such files, not its subfolders; or - for standard input, which is also "
+            "read when nothing is given. Arguments show in the list of processes: prefer - or a "
+            "file.",
             show_default=False,
         ),
     ] = None,

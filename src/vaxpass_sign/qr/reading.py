@@ -1,7 +1,7 @@
-"""QR picture → text: exactly one symbol, from one PNG or JPEG of bounded size.
+"""QR picture → texts: of one symbol or all, from one PNG or JPEG of bounded size.
 
-Whatever the bytes are, a text comes out or InputError is raised, and no message repeats what a
-symbol says.
+Whatever the bytes are, texts come out or InputError is raised, and no message repeats what a symbol
+says.
 
 >>> read_qr(b"GIF89a")
 Traceback (most recent call last):
@@ -19,11 +19,19 @@ from typing import TYPE_CHECKING
 
 from vaxpass_sign.errors import InputError
 from vaxpass_sign.qr.extra import require_qr_extra
+from vaxpass_sign.qr.symbols import MAX_SIDE, Symbols, find_symbols, hcerts_first
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PICTURE_BYTES", "MAX_PICTURE_PIXELS", "is_picture", "read_qr"]
+__all__ = [
+    "MAX_PICTURE_BYTES",
+    "MAX_PICTURE_PIXELS",
+    "PICTURE_MAGICS",
+    "is_picture",
+    "read_qr",
+    "read_qrs",
+]
 
 MAX_PICTURE_BYTES = 32 * 1024 * 1024
 MAX_PICTURE_PIXELS = 50_000_000
@@ -31,9 +39,7 @@ MAX_PICTURE_PIXELS = 50_000_000
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
-
-# zxing-cpp counts pixels in 16 bits.
-_MAX_SIDE = 65_535
+PICTURE_MAGICS = (_PNG_MAGIC, _JPEG_MAGIC)
 
 # Small pictures are enlarged and tried again: a symbol scaled below 2 pixels a module is still
 # whole, but the detector needs more pixels to find its edges.
@@ -50,22 +56,37 @@ _PICTURE_ERRORS = (
 
 def is_picture(data: bytes) -> bool:
     """Whether ``data`` begins as a PNG or a JPEG does; the rest is not looked at."""
-    return data.startswith((_PNG_MAGIC, _JPEG_MAGIC))
+    return data.startswith(PICTURE_MAGICS)
 
 
 def read_qr(picture: Path | str | bytes) -> str:
     """The text of the one QR symbol in a PNG or JPEG: a path, or the file's bytes.
 
-    Any orientation; light on dark too; transparent pictures on white, then on black.
+    Beside symbols of other kinds, the one that begins as an HCERT does. Any orientation; light on
+    dark too; transparent pictures on white, then on black.
+
+    Raises: as :func:`read_qrs`; InputError, too, when there are several to choose from.
+    """
+    texts = read_qrs(picture).texts
+    if len(texts) == 1:
+        return texts[0]
+    raise InputError(
+        f"{len(texts)} QR codes were found in {_name(picture)}, expected exactly one; "
+        "crop the picture to the one that is meant"
+    )
+
+
+def read_qrs(picture: Path | str | bytes) -> Symbols:
+    """The texts of all HCERTs in a PNG or JPEG, at least one; of all QR symbols when none is one.
+
+    Equal texts are given once.
 
     Raises: InputError when the file can't be read, is larger than MAX_PICTURE_BYTES or
-    MAX_PICTURE_PIXELS, is damaged, or holds no QR symbol or several; MissingExtraError without
-    extra ``qr``.
+    MAX_PICTURE_PIXELS, is damaged, or holds no QR symbol that can be read; MissingExtraError
+    without extra ``qr``.
     """
-    if isinstance(picture, bytes):
-        name, data = "the picture", picture
-    else:
-        name, data = str(picture), _read_bounded(Path(picture))
+    name = _name(picture)
+    data = picture if isinstance(picture, bytes) else _read_bounded(Path(picture))
     if len(data) > MAX_PICTURE_BYTES:
         raise InputError(
             f"{name} is larger than {MAX_PICTURE_BYTES // 2**20} MiB; "
@@ -78,19 +99,21 @@ def read_qr(picture: Path | str | bytes) -> str:
         raise InputError(
             f"{name} is damaged, expected a whole PNG or JPEG; take or copy it again"
         ) from error
-    for grey in greys:
-        texts = _symbols(grey)
-        if len(texts) == 1:
-            return texts[0]
-        if texts:
-            raise InputError(
-                f"{len(texts)} QR codes were found in {name}, expected exactly one; "
-                "crop the picture to the one that is meant"
-            )
+    tried = [_symbols(grey) for grey in greys]
+    for found in tried:
+        if found.texts:
+            return Symbols(hcerts_first(found.texts), found.damaged)
+    for found in tried:
+        if found.damaged:
+            raise found.error(name)
     raise InputError(
-        f"no QR code was found in {name}, expected exactly one; take the picture again: "
-        "sharp, straight on, with the whole code and its white margin"
+        f"no QR code was found in {name}, expected one; take the picture again: sharp, straight "
+        "on, with the whole code and its white margin"
     )
+
+
+def _name(picture: Path | str | bytes) -> str:
+    return "the picture" if isinstance(picture, bytes) else str(picture)
 
 
 def _read_bounded(path: Path) -> bytes:
@@ -118,10 +141,10 @@ def _greyscales(data: bytes, name: str) -> list[Image.Image]:
     else:
         opened = JpegImagePlugin.JpegImageFile(BytesIO(_without_metadata(data)))
     width, height = opened.size
-    if width * height > MAX_PICTURE_PIXELS or max(width, height) > _MAX_SIDE:
+    if width * height > MAX_PICTURE_PIXELS or max(width, height) > MAX_SIDE:
         raise InputError(
             f"{name} has {width} x {height} pixels, expected at most {MAX_PICTURE_PIXELS // 10**6} "
-            f"million and {_MAX_SIDE} a side; crop it to the QR code and try again"
+            f"million and {MAX_SIDE} a side; crop it to the QR code and try again"
         )
     if opened.mode.startswith("I"):
         # 16 bits a pixel: Pillow would clip, not scale, them to 8.
@@ -149,20 +172,11 @@ def _without_metadata(jpeg: bytes) -> bytes:
     return b"".join([*kept, jpeg[start:]])
 
 
-def _symbols(grey: Image.Image) -> list[str]:
+def _symbols(grey: Image.Image) -> Symbols:
     from PIL import Image
 
-    texts = _decode(grey)
-    if not texts and max(grey.size) <= _SMALL_SIDE:
-        larger = (grey.width * _ENLARGE, grey.height * _ENLARGE)
-        texts = _decode(grey.resize(larger, Image.Resampling.BICUBIC))
-    return texts
-
-
-def _decode(grey: Image.Image) -> list[str]:
-    import zxingcpp
-
-    pixels = memoryview(grey.tobytes()).cast("B", shape=(grey.height, grey.width))
-    formats = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
-    found = zxingcpp.read_barcodes(pixels, formats, text_mode=zxingcpp.TextMode.Plain)
-    return [symbol.text for symbol in found]
+    found = find_symbols(grey)
+    if found.complete or max(grey.size) > _SMALL_SIDE:
+        return found
+    larger = (grey.width * _ENLARGE, grey.height * _ENLARGE)
+    return found | find_symbols(grey.resize(larger, Image.Resampling.BICUBIC))
