@@ -38,7 +38,7 @@ from vaxpass_sign.check.steps import (
     valid_detail,
 )
 from vaxpass_sign.check.trust import TrustStore
-from vaxpass_sign.check.verdict import Reason, Verdict
+from vaxpass_sign.check.verdict import NotChecked, Reason, Verdict
 from vaxpass_sign.check.verify import moment, verify
 from vaxpass_sign.errors import HcertError
 from vaxpass_sign.hcert import base45, cose, framing
@@ -71,6 +71,7 @@ class _Judged(NamedTuple):
 
     detail: str
     warnings: tuple[str, ...]
+    not_checked: tuple[NotChecked, ...]
 
 
 @dataclass(slots=True)
@@ -103,7 +104,6 @@ class BatchVerifier:
         self._trust = trust
         self._at = moment(at)
         self._policy = policy
-        self._not_checked = not_checked(trust, policy)
         self._signers: dict[tuple[bytes | None, int | None], _Signer | None] = {}
 
     def verify(self, texts: Sequence[str]) -> list[Verdict]:
@@ -130,7 +130,7 @@ class BatchVerifier:
             self._at,
             Hcert(sign1, plain.claims()),
             dsc,
-            self._not_checked,
+            judged.not_checked,
             judged.warnings + plain.warnings,
             self._policy.name,
         )
@@ -199,7 +199,11 @@ class BatchVerifier:
         try:
             warnings = judge_validity(hcert, dsc, self._at, policy)
             warnings += as_demanded(policy.key_usage, check_key_usage, hcert, dsc)
-            judged = _Judged(valid_detail(hcert, dsc, self._at, policy), warnings)
+            judged = _Judged(
+                valid_detail(hcert, dsc, self._at, policy),
+                warnings,
+                not_checked(self._trust, dsc, policy),
+            )
         except StepFailedError:
             pass
         if len(signer.judged) >= _MAX_KNOWN:

@@ -72,12 +72,14 @@ def fitting(
     alg: Alg | int | None, candidates: Iterable[Certificate], trust: TrustStore, policy: Policy
 ) -> list[Certificate]:
     """The DSCs to believe whose key signs with the algorithm that the header names."""
-    if policy.csca is Demand.REQUIRED and not trust.anchored:
-        raise StepFailedError(
-            Reason.DSC_UNTRUSTED,
-            f"policy {policy.name} wants a CSCA's word for each DSC and found no anchors: load the"
-            " trust list with the CSCAs (--anchor)",
-        )
+    if policy.csca is Demand.REQUIRED:
+        candidates = [dsc for dsc in candidates if trust.is_anchored(dsc)]
+        if not candidates:
+            raise StepFailedError(
+                Reason.DSC_UNTRUSTED,
+                f"policy {policy.name} wants a CSCA's word for each DSC and found none for this"
+                " one: load the trust list with the CSCAs (--anchor)",
+            )
     if alg is None:
         raise StepFailedError(
             Reason.NO_ALG, "found no alg in either header, expected ES256 or PS256"
@@ -248,7 +250,7 @@ _ALWAYS = (NotChecked.HOLDER, NotChecked.REVOCATION, NotChecked.RULES)
 _NO_ANCHOR = (*_ALWAYS, NotChecked.CSCA)
 
 
-def not_checked(trust: TrustStore, policy: Policy) -> tuple[NotChecked, ...]:
-    """What no step looks at."""
-    is_anchored = trust.anchored and policy.csca is not Demand.OFF
+def not_checked(trust: TrustStore, dsc: Certificate, policy: Policy) -> tuple[NotChecked, ...]:
+    """What no step looks at, for what this DSC signed."""
+    is_anchored = policy.csca is not Demand.OFF and trust.is_anchored(dsc)
     return (_ALWAYS if is_anchored else _NO_ANCHOR) + policy.left_out

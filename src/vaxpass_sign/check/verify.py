@@ -84,7 +84,7 @@ def verify(
         at,
         hcert,
         dsc,
-        not_checked(trust, policy),
+        not_checked(trust, dsc, policy),
         warnings,
         policy.name,
     )

@@ -11,13 +11,13 @@ import typer
 
 from vaxpass_sign.check.policy import EU, policy_named
 from vaxpass_sign.check.sentences import LANGUAGES, sentence
-from vaxpass_sign.check.trust import TrustStore
 from vaxpass_sign.check.verdict import Reason
 from vaxpass_sign.check.verify import verify
 from vaxpass_sign.cli.inputs import Unread, read_inputs
 from vaxpass_sign.cli.output import print_json, print_line, tell
 from vaxpass_sign.cli.show import verdict_lines, verdict_object
-from vaxpass_sign.errors import InputError, TrustError
+from vaxpass_sign.cli.stores import load_trust
+from vaxpass_sign.errors import InputError
 
 __all__ = ["command"]
 
@@ -37,16 +37,17 @@ def command(
         list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="A folder or file of DSCs in PEM or DER; may be given more than once. Left out: "
-            "the user's trust store.",
+            help="A folder or file of DSCs in PEM or DER, a kept list, or a signed list with its "
+            "--anchor; may be given more than once. Left out: the user's trust store.",
             show_default=False,
         ),
     ] = None,
     anchor: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PEM",
-            help="A CSCA that must have issued the DSCs; may be given more than once.",
+            metavar="FILE",
+            help="A CSCA that must have issued the DSCs; for a signed list, the certificate or key "
+            "that must have signed it. May be given more than once.",
             show_default=False,
         ),
     ] = None,
@@ -82,7 +83,7 @@ def command(
     Exit codes: 0 all valid, 1 one is not, 2 one could not be decided (and none is invalid).
     """
     moment, asked, language = _moment(at), policy_named(policy), _language(lang)
-    store = _trust(trust or [], anchor or [])
+    store = load_trust(trust or [], anchor or [])
     valid = invalid = undecided = 0
     for item in read_inputs(inputs):
         if isinstance(item, Unread):
@@ -132,35 +133,3 @@ def _moment(text: str | None) -> datetime | None:
             "2026-11-22T10:00:00+07:00 or 2026-11-22T03:00:00Z"
         )
     return moment
-
-
-def _trust(paths: list[Path], anchors: list[Path]) -> TrustStore:
-    """Every DSC of the paths, or of the user's trust store, that one of the CSCAs issued."""
-    cscas = [csca for path in anchors for csca in _cscas(path)] if anchors else None
-    first, *others = paths or [_user_store()]
-    store = TrustStore.load(first, anchors=cscas)
-    for path in others:
-        store |= TrustStore.load(path, anchors=cscas)
-    return store
-
-
-def _cscas(path: Path) -> TrustStore:
-    try:
-        return TrustStore.load(path)
-    except TrustError as error:
-        raise TrustError(f"--anchor: {error}") from error
-
-
-def _user_store() -> Path:
-    import platformdirs
-
-    store = Path(platformdirs.user_data_dir("vaxpass-sign")) / "trust"
-    try:
-        if any(store.iterdir()):
-            return store
-    except OSError:
-        pass  # missing, or as good as missing
-    raise TrustError(
-        f"no trust: found no --trust and nothing in your trust store {store}, expected DSCs: "
-        "give --trust PATH, or put them there"
-    )

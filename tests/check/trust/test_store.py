@@ -11,7 +11,7 @@ import pytest
 
 from issuing import AT, NOW, csca, dsc, make_issuer, private_key, sign_csca, sign_dsc, signer_of
 from vaxpass_sign import TrustStore, VaccinationRecord, verify
-from vaxpass_sign.check import trust as trust_module
+from vaxpass_sign.check.trust import files as files_module
 from vaxpass_sign.errors import TrustError
 from vaxpass_sign.sample import records
 from vaxpass_sign.x509 import Certificate, Subject, dsc_to_sign, pem
@@ -97,7 +97,7 @@ def empty(folder: Path) -> Path:
 
 def huge(folder: Path) -> Path:
     with (folder / "x.pem").open("wb") as file:
-        file.truncate(trust_module.MAX_FILE_BYTES + 1)
+        file.truncate(files_module.MAX_FILE_BYTES + 1)
     return folder / "x.pem"
 
 
@@ -144,7 +144,7 @@ def test_no_trust_at_all() -> None:
 
 def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder with more files than the bound is refused before one is read."""
-    monkeypatch.setattr(trust_module, "MAX_FILES", 2)
+    monkeypatch.setattr(files_module, "MAX_FILES", 2)
     for number in range(3):
         (tmp_path / f"{number}.pem").write_bytes(b"not read")
     with pytest.raises(TrustError, match="found 3 files, expected at most 2"):
