@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -115,8 +116,9 @@ class KeptList:
 
 
 def in_days(span: timedelta) -> str:
-    """A span in words: ``0.5 days``, ``45 days``."""
-    return f"{span / timedelta(days=1):.3g} days" if span < timedelta(10) else f"{span.days} days"
+    """A span in words, rounded up to tenths so that what is too old looks so: ``30.1 days``."""
+    days = math.ceil(round(span / timedelta(days=1) * 10, 6)) / 10
+    return "1 day" if days == 1 else f"{days:g} days"
 
 
 def check_name(name: str) -> str:
