@@ -114,6 +114,20 @@ def test_certificates_are_added_as_they_are(vaxpass, lists) -> None:
     assert (lists.store / "trust.trust.json").exists()
 
 
+def test_why_dscs_were_left_out(vaxpass, lists) -> None:
+    """Of those that their CSCA did not issue a few are named, and --json has all."""
+    foreign = [leaf(f"foreign {number}", issuer="another csca") for number in range(5)]
+    data = gdhcn_list(lists.desk.dsc, *foreign, issued=TODAY - DAY)
+    add = ("trust", "add", lists.write("who.json", data), "--csca", lists.desk.csca)
+    done = vaxpass(*add, "--anchor", lists.signer, "--to", lists.store)
+    assert "left out  5 not issued by the CSCA that it names\n" in done.out
+    assert done.out.count("was issued by C=VN, O=Test ministry, CN=CSCA another csca") == 3
+    assert "and 2 more: see --json" in done.out
+    assert "CSCAs     1 given with --csca" in done.out
+    [found, _] = vaxpass("trust", "show", "--json", "--trust", lists.store).objects
+    assert set(found["refused"]) == {dsc.kid.hex() for dsc in foreign}
+
+
 REFUSED = {
     "no anchor": ([], {}, "no anchor was given and none is remembered"),
     "another anchor": (["--anchor", "stranger.pem"], {}, "does not verify"),
@@ -171,7 +185,7 @@ def test_documents(vaxpass, lists) -> None:
     add = ("trust", "add", lists.write("top.json", json.dumps(top).encode()), "--to", lists.store)
     done = vaxpass(*add, "--anchor", lists.signer, "--document", lists.who())
     assert done.code == 0
-    assert "left out  a reference to a document that was not given 1" in done.out
+    assert "left out  1 a reference to a document that was not given" in done.out
 
 
 def test_verify_with_a_signed_list(vaxpass, lists) -> None:

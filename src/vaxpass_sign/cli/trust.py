@@ -20,6 +20,8 @@ from vaxpass_sign.errors import InputError, TrustError
 
 __all__ = ["app"]
 
+_MAX_REFUSED = 3
+
 app = typer.Typer(help="The trust lists that verify believes.", no_args_is_help=True)
 
 
@@ -203,7 +205,8 @@ def _rows(source: Overview) -> Iterator[tuple[str, str]]:
         yield "signed by", "nobody: whoever can write this folder decides"
     else:
         yield "signed by", kept.signed_by or "nobody: added as certificate files"
-        yield "issued", _day(kept.issued_at) or "not known: no time in it is signed"
+        if kept.format != FILES:
+            yield "issued", _day(kept.issued_at) or "not known: no time in it is signed"
         if kept.expires_at is not None:
             yield "expires", _day(kept.expires_at) or ""
         yield "added", _day(kept.added_at) or ""
@@ -213,7 +216,12 @@ def _rows(source: Overview) -> Iterator[tuple[str, str]]:
             yield "CSCAs", f"{len(kept.listed_cscas)} in the list"
         yield "age", _age_words(source, kept)
     if source.left_out:
-        yield "left out", _counts(source.left_out, "; ")
+        yield "left out", "; ".join(f"{number} {why}" for why, number in source.left_out.items())
+    refused = [] if kept is None else list(kept.refused.values())
+    for why in refused[:_MAX_REFUSED]:
+        yield "", why
+    if len(refused) > _MAX_REFUSED:
+        yield "", f"and {len(refused) - _MAX_REFUSED} more: see --json"
 
 
 def _age_words(source: Overview, kept: KeptList) -> str:
@@ -230,8 +238,8 @@ def _dscs(source: Overview) -> str:
     return f"{source.dscs}, of which a CSCA issued {source.anchored}"
 
 
-def _counts(counts: Mapping[str, int], between: str = ", ") -> str:
-    return between.join(f"{name} {number}" for name, number in counts.items()) or "none"
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in counts.items()) or "none"
 
 
 def _day(moment: datetime | None) -> str | None:
