@@ -315,3 +315,41 @@ def sign_did(
     else:
         signature = key.sign(message, ec.ECDSA(hashes.SHA256()))
     return document | {"proof": options | {"jws": f"{head}..{b64url(signature)}"}}
+
+
+# --- whole lists ----------------------------------------------------------------------------
+
+TRUST_ANCHOR = "list anchor"
+
+
+def gateway_list(*dscs: Certificate, cscas: tuple[Certificate, ...] = ()) -> bytes:
+    """The EU gateway's list: one country's upload key signed the DSCs, the anchor all else."""
+    upload = leaf("upload VN", "VN", TRUST_ANCHOR)
+
+    def by_anchor(certificate: Certificate, kind: str) -> dict[str, object]:
+        return item(certificate, sign_cms(certificate.der, anchor(), TRUST_ANCHOR), kind)
+
+    items = [by_anchor(csca, "CSCA") for csca in cscas]
+    items += [by_anchor(upload, "UPLOAD")]
+    items += [item(dsc, sign_cms(dsc.der, upload, "upload VN")) for dsc in dscs]
+    return json.dumps(items).encode()
+
+
+def list_signer() -> Certificate:
+    return leaf("list signer", "SE", TRUST_ANCHOR)
+
+
+def swedish_list(*dscs: Certificate, issued=NOW, days: int = 60, key: str = "list signer") -> bytes:
+    """A DSC-TL of that time."""
+    seconds = int(issued.timestamp())
+    payload = swedish_payload(*map(jwk, dscs), iat=seconds, exp=seconds + days * 86400)
+    return sign_jws(json.dumps(payload).encode(), list_signer(), key)
+
+
+def gdhcn_list(
+    *dscs: Certificate, cscas: tuple[Certificate, ...] = (), issued=NOW, key: str = "did"
+) -> bytes:
+    """WHO's list of that time."""
+    methods = [did_entry(dsc) for dsc in dscs] + [did_entry(csca, "SCA") for csca in cscas]
+    document = did_document(*methods, id=f"{LIST}:-")
+    return json.dumps(sign_did(document, key, created=f"{issued:%Y-%m-%dT%H:%M:%SZ}")).encode()

@@ -17,8 +17,9 @@ from check.test_verify import FORGED, TEXT
 from issuing import AT, RECORD, make_issuer, trust
 from vaxpass_sign import verify
 from vaxpass_sign.check import POLICIES, Reason
+from vaxpass_sign.check.asked import Asked
 from vaxpass_sign.check.many import BatchVerifier
-from vaxpass_sign.check.parallel import Asked, verify_blocks
+from vaxpass_sign.check.parallel import verify_blocks
 from vaxpass_sign.check.payload_files import ColumnBlock, TextBlock
 from vaxpass_sign.check.revocation import HashType, Revocations, Scope, write_store
 from vaxpass_sign.check.revocation.hashes import hashes_of
@@ -26,7 +27,7 @@ from vaxpass_sign.check.verdict_table import COLUMNS, Counts, write_verdicts
 from vaxpass_sign.errors import InputError
 from vaxpass_sign.hcert import codec
 
-ASKED = Asked.of(trust(), AT)
+ASKED = Asked(trust(), AT)
 FORMS = (".csv", ".jsonl", ".parquet")
 MIXED = [TEXT, *(forged[1] for forged in FORGED if "\n" not in forged[1]), TEXT]
 """Every way to fail, between good ones."""
@@ -110,13 +111,13 @@ def test_all_that_is_asked_reaches_the_workers(tmp_path: Path) -> None:
     write_store(path, [(Scope(HashType.UCI, "VN"), hashes)], expires_at=AT.replace(year=2099))
     out = tmp_path / "out.jsonl"
     with Revocations.open([path]) as revocations:
-        asked = Asked.of(trust(), AT, POLICIES["eu"], revocations)
+        asked = Asked(trust(), AT, POLICIES["eu"], revocations)
         write_verdicts(out, asked, blocks_of(texts, 1), workers=2)
-        strict = Asked.of(trust(), AT, POLICIES["strict"], revocations)
+        strict = Asked(trust(), AT, POLICIES["strict"], revocations)
         write_verdicts(tmp_path / "strict.jsonl", strict, blocks_of(texts, 1), workers=2)
     assert [row["reason"] for row in read(out)] == ["valid", "valid", "revoked", "valid"]
     assert {row["reason"] for row in read(tmp_path / "strict.jsonl")} == {"dsc_untrusted"}
-    late = Asked.of(trust(), AT.replace(year=2090))
+    late = Asked(trust(), AT.replace(year=2090))
     write_verdicts(out, late, blocks_of(texts, 1), workers=2)
     assert {row["reason"] for row in read(out)} == {"expired"}
 

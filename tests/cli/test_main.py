@@ -32,7 +32,11 @@ TOKEN = ("list", "new-key", "csr", "import-dsc")
 
 
 @pytest.mark.parametrize(
-    "command", [[name] for name in COMMANDS] + [["token", name] for name in TOKEN], ids=str
+    "command",
+    [[name] for name in COMMANDS]
+    + [["token", name] for name in TOKEN]
+    + [["trust", "add"], ["trust", "show"]],
+    ids=str,
 )
 def test_each_command_has_help(vaxpass, command: list[str]) -> None:
     """--help of a command is exit 0 and goes to stdout."""
@@ -52,6 +56,8 @@ def test_each_command_has_help(vaxpass, command: list[str]) -> None:
         ["issue", "--key", "k", "--dsc", "d", "--validity-days", "0", "r"],
         ["token", "nonsense"],
         ["token", "new-key"],
+        ["trust", "add"],
+        ["trust", "nonsense"],
         ["token", "csr", "pkcs11:object=dsc", "--country", "VN", "--organisation", "x"],
         ["token", "import-dsc", "pkcs11:object=dsc"],
         ["demo"],

@@ -1,32 +1,60 @@
 """Whether a CMS message (RFC 5652 SignedData) was signed by a certificate that is pinned.
 
-What is accepted, and nothing else: the content inside, exactly one signer, SHA-256, SHA-384 or
-SHA-512, signed attributes, ECDSA, PKCS #1 v1.5 or PSS. Certificates inside of the message are never
-believed: the signer must be among the anchors, which the caller has pinned. Whether an anchor is
-valid at the moment is left to the caller.
+What is accepted, and nothing else: content of type data, exactly one signer, SHA-256, SHA-384 or
+SHA-512, ECDSA, PKCS #1 v1.5 or PSS. Certificates inside of the message are never looked at: who
+signed is found among the pinned ones by the signer identifier, so that nothing unsigned chooses a
+key. Whether a pinned certificate is valid at the moment is left to the caller.
+
+There are two ways in. :func:`verify_cms` reads a message that holds its content, as a revocation
+batch does, and wants signed attributes. :func:`check_cms` is for content that the caller has, such
+as an entry of the EU gateway's trust list: there signatures are detached, and attributes optional.
 
 >>> verify_cms(b"", [])
 Traceback (most recent call last):
 ...
-vaxpass_sign.errors.TrustError: CMS: found something that is no SignedData, expected ...
+vaxpass_sign.errors.TrustError: the CMS signature can't be read or uses something else than ...
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 
 from vaxpass_sign.errors import TrustError
 from vaxpass_sign.x509 import Certificate
 from vaxpass_sign.x509.signature import SHA2, check_signature
 
-__all__ = ["MAX_CMS_BYTES", "verify_cms", "verify_cms_signer"]
+__all__ = [
+    "MAX_CMS_BYTES",
+    "UnknownSignerError",
+    "check_cms",
+    "verify_cms",
+    "verify_cms_signer",
+]
 
 MAX_CMS_BYTES: Final = 16 * 1024 * 1024
 """Bytes of a message at most."""
+
+# asn1crypto parses late, and was seen to raise these for what it can't read; cryptography for keys
+# and algorithms that it can't use. RecursionError: nested values, thousands deep.
+_PARSE_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    UnsupportedAlgorithm,
+)
+
+
+class UnknownSignerError(TrustError):
+    """A CMS names a signer that is none of the pinned ones."""
 
 
 def verify_cms(data: bytes, anchors: Iterable[Certificate]) -> bytes:
@@ -40,110 +68,166 @@ def verify_cms(data: bytes, anchors: Iterable[Certificate]) -> bytes:
 def verify_cms_signer(data: bytes, anchors: Iterable[Certificate]) -> tuple[bytes, Certificate]:
     """The content, and the anchor that signed it.
 
-    1. The message is one SignedData of content type data, and nothing follows it.
-    2. It has one signer.
-    3. The signer has signed attributes: contentType and messageDigest, each once (§11). Without
-       them, the attributes of another message could pass as content.
-    4. contentType is the content's, messageDigest its digest (§5.4).
-    5. The signer's certificate is an anchor, by issuer and serial number or key identifier, which
-       may sign (RFC 5280 §4.2.1.3).
-    6. That anchor's key signed the attributes.
+    1. The message is one SignedData with one signer and content of type data (§5.1), and nothing
+       follows it.
+    2. The signer identifier is that of an anchor (§5.3), which may sign (RFC 5280 §4.2.1.3).
+    3. The content is inside (§5.2).
+    4. There are signed attributes: the content type (§11.1) and the content's digest (§11.2), each
+       exactly once with one value. Without them the attributes of another message could pass as
+       content.
+    5. The anchor's key signed the attributes (§5.4): RSA keys have at least 2048 bits.
 
-    Raises: TrustError that says which step failed.
+    Raises: UnknownSignerError when step 2 fails; TrustError for every other step.
     """
-    if len(data) > MAX_CMS_BYTES:
-        raise _refused(f"{len(data)} bytes", f"at most {MAX_CMS_BYTES}")
+    with _as_trust_error():
+        content, info = _open(data)  # 1
+        named = _named(info, [anchor for anchor in anchors if _may_sign(anchor)])  # 2
+        if content is None:  # 3
+            raise _form("no content inside")
+        attributes = _signed_attributes(info, content)  # 4
+        if attributes is None:
+            raise _form("no signed attributes")
+        return content, _signer(info, attributes, named)  # 5
+
+
+def check_cms(der: bytes, content: bytes, signers: Iterable[Certificate]) -> Certificate:
+    """The pinned certificate whose key signed ``content``.
+
+    1. As step 1 of :func:`verify_cms_signer`.
+    2. The signer identifier is that of one of ``signers``. Its key usage is not asked: a trust
+       anchor may be a CA.
+    3. Content that the message encloses is ``content``, byte for byte; it may be detached (§5.2).
+    4. Signed attributes, where there are any, are as there; else the content itself is what is
+       signed (§5.4). The caller must see that it is a certificate, for which no attributes pass.
+    5. The signer's key signed the attributes or the content, as there.
+
+    Raises: UnknownSignerError when step 2 fails; TrustError for every other step.
+    """
+    with _as_trust_error():
+        enclosed, info = _open(der)  # 1
+        named = _named(info, signers)  # 2
+        if enclosed is not None and enclosed != content:  # 3
+            raise _other_bytes("the content inside")
+        attributes = _signed_attributes(info, content)  # 4
+        return _signer(info, content if attributes is None else attributes, named)  # 5
+
+
+@contextmanager
+def _as_trust_error() -> Iterator[None]:
     try:
-        return _verify(data, tuple(anchors))
-    except TrustError:
-        raise
-    # asn1crypto parses late, and raises these for what it can't read; cryptography for keys and
-    # algorithms that it can't use. RecursionError: nested values, thousands deep.
-    except (
-        *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
-        *(RecursionError, UnsupportedAlgorithm),
-    ) as error:
-        raise _refused("something that is no SignedData", "a message (RFC 5652)") from error
+        yield
+    except _PARSE_ERRORS as error:
+        raise _form("something that is no SignedData") from error
 
 
-def _verify(data: bytes, anchors: tuple[Certificate, ...]) -> tuple[bytes, Certificate]:
+def _open(data: bytes) -> tuple[bytes | None, Any]:
+    """The content, None when it is detached, and the one SignerInfo."""
     from asn1crypto import cms
 
-    message = cms.ContentInfo.load(data, strict=True)  # 1
+    if len(data) > MAX_CMS_BYTES:
+        raise _form(f"{len(data)} bytes, at most {MAX_CMS_BYTES}")
+    message = cms.ContentInfo.load(data, strict=True)
     if message["content_type"].native != "signed_data":
-        raise _refused("another kind of message", "SignedData")
+        raise _form("another kind of message")
     signed = message["content"]
     encapsulated = signed["encap_content_info"]
     content = encapsulated["content"].native
-    if encapsulated["content_type"].native != "data" or not isinstance(content, bytes):
-        raise _refused("no content of type data inside", "the content that is signed")
-    if len(signed["signer_infos"]) != 1:  # 2
-        raise _refused(f"{len(signed['signer_infos'])} signers", "exactly one")
-    [signer] = signed["signer_infos"]
-    hash_class = SHA2.get(signer["digest_algorithm"]["algorithm"].native)
-    if hash_class is None:
-        raise _refused("another digest", ", ".join(SHA2))
-    attributes = signer["signed_attrs"]  # 3
-    if not isinstance(attributes, cms.CMSAttributes) or not len(attributes):
-        raise _refused("no signed attributes", "contentType and messageDigest")
-    if _only(attributes, "content_type") != "data":  # 4
-        raise _refused("a contentType that is not the content's", "data")
-    if _only(attributes, "message_digest") != _digest(content, hash_class):
-        raise _refused("another content than was signed", "that of messageDigest: do not use it")
-    # What is signed is the attributes as a SET OF, not with the tag that they have here (§5.4).
-    signed_bytes = attributes.untag().dump()
-    named = False
-    for anchor in _named(anchors, signer["sid"]):  # 5
-        named = True
-        if _signed_by(anchor, signer, signed_bytes, hash_class):  # 6
-            return content, anchor
-    if named:
-        raise _refused("a signature that is not the pinned certificate's", "its own: do not use it")
-    raise _refused("a signer that is not pinned", f"one of the {len(anchors)} pinned certificates")
+    is_data = encapsulated["content_type"].native == "data"
+    if not is_data or not isinstance(content, bytes | None):
+        raise _form("content that is not of type data")
+    if len(signed["signer_infos"]) != 1:
+        raise _form(f"{len(signed['signer_infos'])} signers")
+    [info] = signed["signer_infos"]
+    return content, info
+
+
+def _signed_attributes(info: Any, content: bytes) -> bytes | None:
+    """What is signed when there are signed attributes, which speak of ``content``; else None."""
+    from asn1crypto import cms
+
+    attributes = info["signed_attrs"]
+    if not isinstance(attributes, cms.CMSAttributes):
+        return None
+    if _only(attributes, "content_type") != "data":
+        raise _form("another content type among the signed attributes")
+    if _only(attributes, "message_digest") != hashlib.new(_hash_name(info), content).digest():
+        raise _other_bytes("another message digest")
+    # §5.4: what is signed is the SET OF itself and not its implicit tag [0].
+    signed: bytes = attributes.untag().dump()
+    return signed
 
 
 def _only(attributes: Any, name: str) -> Any:
-    """The one value of an attribute that stands there once (RFC 5652 §11)."""
+    """The one value of an attribute that stands there once (§11)."""
     found = [attribute for attribute in attributes if attribute["type"].native == name]
     if len(found) != 1 or len(found[0]["values"]) != 1:
-        raise _refused(f"not exactly one {name} attribute", "one with one value")
+        raise _form(f"not exactly one {name} with one value among the signed attributes")
     return found[0]["values"][0].native
 
 
-def _digest(content: bytes, hash_class: type[hashes.HashAlgorithm]) -> bytes:
-    digest = hashes.Hash(hash_class())
-    digest.update(content)
-    return digest.finalize()
+def _hash_name(info: Any) -> str:
+    name: str = info["digest_algorithm"]["algorithm"].native
+    if name not in SHA2:
+        raise _form("another digest")
+    return name
 
 
-def _named(anchors: Iterable[Certificate], sid: Any) -> Iterator[Certificate]:
-    """The anchors that a signer identifier names and that may sign."""
-    for anchor in anchors:
-        if sid.name == "issuer_and_serial_number":
-            is_named = (
-                sid.chosen["issuer"].dump() == anchor.issuer_der
-                and sid.chosen["serial_number"].native == anchor.serial
-            )
-        else:
-            is_named = anchor.ski is not None and sid.chosen.native == anchor.ski
-        if is_named and (anchor.key_usage is None or "digitalSignature" in anchor.key_usage):
-            yield anchor
+def _named(info: Any, pinned: Iterable[Certificate]) -> list[Certificate]:
+    """The pinned certificates that the signer identifier names, at least one."""
+    certificates = list(pinned)
+    named = [certificate for certificate in certificates if _is_named(certificate, info["sid"])]
+    if not named:
+        raise UnknownSignerError(
+            "the CMS signature names a signer that is not pinned, expected one of the "
+            f"{len(certificates)} anchors that may sign: give the signer's certificate"
+        )
+    return named
 
 
-def _signed_by(
-    anchor: Certificate, signer: Any, signed: bytes, hash_class: type[hashes.HashAlgorithm]
-) -> bool:
-    algorithm, name = signer["signature_algorithm"], hash_class().name
-    # "rsaEncryption" names no hash: then it is the digest's (RFC 3370 §3.2).
-    named = algorithm["algorithm"].native
-    if named != "rsassa_pkcs1v15" and algorithm.hash_algo != name:
-        raise ValueError("two different hashes")
+def _signer(info: Any, signed: bytes, named: list[Certificate]) -> Certificate:
+    """The one of them whose key signed."""
+    for certificate in named:
+        if _signed_by(certificate, info, signed):
+            return certificate
+    raise TrustError(
+        f"the CMS signature does not verify with the key of {named[0].subject}, so it is not the "
+        "pinned certificate's: what it signs was altered, do not use it"
+    )
+
+
+def _is_named(certificate: Certificate, sid: Any) -> bool:
+    if sid.name == "issuer_and_serial_number":
+        issuer, serial = sid.chosen["issuer"].dump(), sid.chosen["serial_number"].native
+        return bool(certificate.serial == serial and certificate.issuer_der == issuer)
+    return certificate.ski is not None and bool(certificate.ski == sid.chosen.native)
+
+
+def _may_sign(certificate: Certificate) -> bool:
+    return certificate.key_usage is None or "digitalSignature" in certificate.key_usage
+
+
+def _signed_by(certificate: Certificate, info: Any, signed: bytes) -> bool:
+    algorithm, name = info["signature_algorithm"], _hash_name(info)
+    # "rsaEncryption" names no hash: then it is the digest's (RFC 3370 §3.2). Others name the same.
+    plain_rsa = algorithm["algorithm"].native == "rsassa_pkcs1v15"
+    if not plain_rsa and algorithm.hash_algo != name:
+        raise _form("two different hashes")
     try:
-        check_signature(anchor.public_key, algorithm, name, signer["signature"].native, signed)
+        check_signature(certificate.public_key, algorithm, name, info["signature"].native, signed)
     except InvalidSignature:
         return False
     return True
 
 
-def _refused(found: str, expected: str) -> TrustError:
-    return TrustError(f"CMS: found {found}, expected {expected}; get the message again")
+def _form(found: str) -> TrustError:
+    return TrustError(
+        "the CMS signature can't be read or uses something else than ECDSA, PKCS #1 v1.5 or PSS "
+        f"with SHA-2 and one signer: found {found}; get it again from its publisher"
+    )
+
+
+def _other_bytes(found: str) -> TrustError:
+    return TrustError(
+        f"the CMS signature was made over other bytes than those that it comes with ({found}): "
+        "they were altered, do not use them"
+    )

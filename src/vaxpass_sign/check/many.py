@@ -42,7 +42,7 @@ from vaxpass_sign.check.steps import (
     valid_detail,
 )
 from vaxpass_sign.check.trust import TrustStore
-from vaxpass_sign.check.verdict import Reason, Verdict
+from vaxpass_sign.check.verdict import NotChecked, Reason, Verdict
 from vaxpass_sign.check.verify import moment, verify
 from vaxpass_sign.errors import HcertError
 from vaxpass_sign.hcert import base45, cose, framing
@@ -89,6 +89,7 @@ class _Judged(NamedTuple):
 
     detail: str
     warnings: tuple[str, ...]
+    not_checked: tuple[NotChecked, ...]
 
 
 @dataclass(slots=True)
@@ -128,8 +129,7 @@ class BatchVerifier:
         self._at = moment(at)
         self._policy = policy
         self._revocations = revocations
-        known = is_revocation_known(revocations, self._at)
-        self._not_checked = not_checked(trust, policy, known)
+        self._is_known = is_revocation_known(revocations, self._at)
         self._signers: dict[tuple[bytes | None, int | None], _Signer | None] = {}
 
     def verify(self, texts: Sequence[str]) -> list[Verdict]:
@@ -169,7 +169,7 @@ class BatchVerifier:
             self._at,
             Hcert(sign1, plain.claims()),
             dsc,
-            self._not_checked,
+            judged.not_checked,
             judged.warnings + plain.warnings,
             self._policy.name,
         )
@@ -249,7 +249,11 @@ class BatchVerifier:
         try:
             warnings = judge_validity(hcert, dsc, self._at, policy)
             warnings += as_demanded(policy.key_usage, check_key_usage, hcert, dsc)
-            judged = _Judged(valid_detail(hcert, dsc, self._at, policy), warnings)
+            judged = _Judged(
+                valid_detail(hcert, dsc, self._at, policy),
+                warnings,
+                not_checked(self._trust, dsc, policy, self._is_known),
+            )
         except StepFailedError:
             pass
         if len(signer.judged) >= _MAX_KNOWN:

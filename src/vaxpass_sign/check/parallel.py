@@ -11,15 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
+from vaxpass_sign.check.asked import Asked
 from vaxpass_sign.check.many import BatchVerifier
-from vaxpass_sign.check.policy import EU, Policy
-from vaxpass_sign.check.revocation.known import Revocations
-from vaxpass_sign.check.trust import TrustStore
 from vaxpass_sign.check.verify import moment
 from vaxpass_sign.errors import InputError
 from vaxpass_sign.workers import (
@@ -29,41 +26,13 @@ from vaxpass_sign.workers import (
     spawn_worker,
 )
 
-__all__ = ["Asked", "verify_blocks"]
+__all__ = ["verify_blocks"]
 
 B = TypeVar("B")
 R = TypeVar("R")
 
 _WAITING: Final = 3
 """Blocks that each worker has, or has done while an earlier one is not: memory is bounded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of every payload: the arguments of :func:`verify`, for one moment."""
-
-    trust: TrustStore
-    at: datetime
-    policy: Policy = EU
-    revocations: Revocations | None = None
-
-    @classmethod
-    def of(
-        cls,
-        trust: TrustStore,
-        at: datetime | None = None,
-        policy: Policy = EU,
-        revocations: Revocations | None = None,
-    ) -> Asked:
-        """For a moment, now when ``at`` is left out.
-
-        Raises: InputError when ``at`` has no UTC offset.
-        """
-        return cls(trust, moment(at), policy, revocations)
-
-    def verifier(self) -> BatchVerifier:
-        """A verifier that asks this."""
-        return BatchVerifier(self.trust, self.at, self.policy, self.revocations)
 
 
 def verify_blocks(
@@ -76,18 +45,20 @@ def verify_blocks(
     """What ``work`` makes of each block, in their order.
 
     A single block is worked on here; for more of them processes are started. Blocks are taken as
-    they are needed, and a bounded number is held.
+    they are needed, and a bounded number is held. All are judged for one moment.
 
     Args:
         work: a function of a module (it is pickled by its name), called with a verifier that is
             kept from block to block.
         workers: processes; one for each core when left out.
-    Raises: InputError when a worker process died; what a block or ``work`` raises.
+    Raises: InputError when a worker process died or ``asked.at`` has no UTC offset; what a block or
+        ``work`` raises.
     """
+    asked = replace(asked, at=moment(asked.at))
     rest = iter(blocks)
     first = list(islice(rest, 2))
     if len(first) < 2:
-        verifier = asked.verifier()
+        verifier = _verifier_of(asked)
         yield from (work(verifier, block) for block in first)
         return
     refuse_in_a_starting_worker()
@@ -119,13 +90,17 @@ def _in_order(pool: Pool, blocks: Iterator[B]) -> Iterator[R]:
         yield result
 
 
+def _verifier_of(asked: Asked) -> BatchVerifier:
+    return BatchVerifier(asked.trust, asked.at, asked.policy, asked.revocations)
+
+
 _verifier: BatchVerifier
 _do: Callable[..., Any]
 
 
 def _begin(asked: Asked, work: Callable[..., object]) -> None:
     global _verifier, _do
-    _verifier, _do = asked.verifier(), work
+    _verifier, _do = _verifier_of(asked), work
 
 
 def _work(block: object) -> Any:

@@ -53,8 +53,10 @@ _MARK: Final = b"\xef\xbb\xbf"
 class PayloadBlock(Protocol):
     """Some payloads that follow each other in a file."""
 
-    source: str
-    """The file's name."""
+    @property
+    def source(self) -> str:
+        """The file's name."""
+        ...
 
     def rows(self) -> tuple[list[int], list[str]]:
         """The number of each payload's line or row, from 1, and the payload."""

@@ -57,7 +57,8 @@ class Policy:
     """Shown in each Verdict."""
     csca: Demand = Demand.OPTIONAL
     """That a CSCA that is an anchor issued the DSC. OPTIONAL: listed as not checked when the trust
-    store has no anchors. A store that has them holds no other DSC, whatever is asked here."""
+    store does not know of one. A store that was loaded with CSCAs as anchors holds no other DSC,
+    whatever is asked here."""
     validity: Demand = Demand.REQUIRED
     """That the moment lies in the HCERT's and in the DSC's validity."""
     within_dsc: Demand = Demand.OPTIONAL

@@ -75,12 +75,14 @@ def fitting(
     alg: Alg | int | None, candidates: Iterable[Certificate], trust: TrustStore, policy: Policy
 ) -> list[Certificate]:
     """The DSCs to believe whose key signs with the algorithm that the header names."""
-    if policy.csca is Demand.REQUIRED and not trust.anchored:
-        raise StepFailedError(
-            Reason.DSC_UNTRUSTED,
-            f"policy {policy.name} wants a CSCA's word for each DSC and found no anchors: load the"
-            " trust list with the CSCAs (--anchor)",
-        )
+    if policy.csca is Demand.REQUIRED:
+        candidates = [dsc for dsc in candidates if trust.is_anchored(dsc)]
+        if not candidates:
+            raise StepFailedError(
+                Reason.DSC_UNTRUSTED,
+                f"policy {policy.name} wants a CSCA's word for each DSC and found none for this"
+                " one: load the trust list with the CSCAs (--anchor)",
+            )
     if alg is None:
         raise StepFailedError(
             Reason.NO_ALG, "found no alg in either header, expected ES256 or PS256"
@@ -299,8 +301,10 @@ _NOT_CHECKED = {
 }
 
 
-def not_checked(trust: TrustStore, policy: Policy, is_known: bool) -> tuple[NotChecked, ...]:
-    """What no step looks at; ``is_known``: see :func:`is_revocation_known`."""
-    is_anchored = trust.anchored and policy.csca is not Demand.OFF
+def not_checked(
+    trust: TrustStore, dsc: Certificate, policy: Policy, is_known: bool
+) -> tuple[NotChecked, ...]:
+    """What no step looks at, for what this DSC signed; see :func:`is_revocation_known`."""
+    is_anchored = policy.csca is not Demand.OFF and trust.is_anchored(dsc)
     is_answered = is_known and policy.revocation is not Demand.OFF
     return _NOT_CHECKED[is_anchored, is_answered] + policy.left_out

@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from vaxpass_sign.check.asked import Asked
 from vaxpass_sign.check.many import BatchVerifier, Outcome
-from vaxpass_sign.check.parallel import Asked, verify_blocks
+from vaxpass_sign.check.parallel import verify_blocks
 from vaxpass_sign.check.payload_files import PayloadBlock
 from vaxpass_sign.check.verdict import STEP_OF, Reason
 from vaxpass_sign.durable import cannot_write, replace_file

@@ -97,7 +97,7 @@ def verify(
         at,
         hcert,
         dsc,
-        not_checked(trust, policy, is_revocation_known(revocations, at)),
+        not_checked(trust, dsc, policy, is_revocation_known(revocations, at)),
         warnings,
         policy.name,
     )

@@ -10,7 +10,7 @@ import typer
 from vaxpass_sign.campaign.audit.outcome import audit_lines, write_audit
 from vaxpass_sign.campaign.campaign import Campaign
 from vaxpass_sign.cli.output import plain, print_line, tell
-from vaxpass_sign.cli.steps import counting
+from vaxpass_sign.cli.progress import counting
 
 __all__ = ["command"]
 

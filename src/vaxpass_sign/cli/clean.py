@@ -9,7 +9,7 @@ import typer
 
 from vaxpass_sign.campaign.campaign import Campaign
 from vaxpass_sign.cli.output import print_line, tell
-from vaxpass_sign.cli.steps import counting
+from vaxpass_sign.cli.progress import counting
 
 __all__ = ["command"]
 

@@ -10,6 +10,9 @@ What a file is its first bytes say, not its name; no more than one file is in me
 from __future__ import annotations
 
 import codecs
+import os
+import resource
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,17 +20,25 @@ from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
+from vaxpass_sign.check.payload_files import (
+    MAX_LINE,
+    PayloadBlock,
+    count_lines,
+    count_rows,
+    is_parquet,
+    parquet_blocks,
+    text_blocks,
+)
 from vaxpass_sign.cli.folder import files_of, open_in_folder
 from vaxpass_sign.cli.heads import read_head, with_head
 from vaxpass_sign.cli.output import tell
 from vaxpass_sign.errors import InputError, VaxpassError
 
-__all__ = ["Payload", "Unread", "read_inputs"]
-
-MAX_LINE = 10_000
-"""Characters of the longest line that is kept; no payload has as many, and none is read further."""
+__all__ = ["InBlocks", "Input", "Payload", "PayloadFile", "Unread", "read_inputs", "read_many"]
 
 _MAX_NAME = 255
+_LONG_BYTES = 4 << 20
+_MAX_MEMORY = 4 << 30
 _TEXT_CONTROLS = frozenset("\t\n\r\f\x1b")
 
 _EXPECTED = "expected a file with one payload a line, a PNG or JPEG picture, a PDF, or a folder"
@@ -52,11 +63,34 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadFile:
+    """A file of any number of payloads, to be taken before the next input is asked for."""
+
+    source: str
+    blocks: Iterator[PayloadBlock]
+    total: int
+    """How many lines or rows it has, 0 where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unread:
     """An input that could not be read, and why."""
 
     source: str
     error: VaxpassError
+
+
+Input = Payload | PayloadFile | Unread
+
+
+@dataclass(frozen=True, slots=True)
+class InBlocks:
+    """How files of many payloads are read, for who verifies them on all cores."""
+
+    column: str
+    """The column of a Parquet table that has the payloads."""
+    pipes: bool
+    """Whether pipes are read so too; else a line is given as soon as it is there."""
 
 
 def read_inputs(arguments: Iterable[str] | None) -> Iterator[Payload | Unread]:
@@ -66,19 +100,28 @@ def read_inputs(arguments: Iterable[str] | None) -> Iterator[Payload | Unread]:
     file's name), a file or pipe, or a folder, which stands for its files. A file is a PNG or JPEG
     picture, a PDF, or has one payload a line.
     """
+    return cast("Iterator[Payload | Unread]", _inputs(arguments, None))
+
+
+def read_many(arguments: Iterable[str] | None, how: InBlocks) -> Iterator[Input]:
+    """The same; a file with one payload a line, or a Parquet table, is given as a whole."""
+    return _inputs(arguments, how)
+
+
+def _inputs(arguments: Iterable[str] | None, how: InBlocks | None) -> Iterator[Input]:
     for number, argument in enumerate(arguments or ["-"], start=1):
         source = "standard input" if argument == "-" else argument
         try:
             if argument == "-":
-                yield from _standard_input(source)
+                yield from _standard_input(source, how)
             elif _is_payload(argument):
                 source = f"argument {number}"
                 yield Payload(argument, source)
             elif Path(argument).is_dir():
-                yield from _folder(Path(argument))
+                yield from _folder(Path(argument), how)
             else:
                 with Path(argument).open("rb") as file:
-                    yield from _payloads(file, source)
+                    yield from _payloads(file, source, how)
         except OSError as error:
             yield Unread(source, _unreadable(source, error))
         except VaxpassError as error:
@@ -103,20 +146,20 @@ def _is_prefixed(text: str) -> bool:
     return text[:2].isalpha() and text[2:3].isdigit() and text[3:4] == ":"
 
 
-def _standard_input(source: str) -> Iterator[Payload | Unread]:
+def _standard_input(source: str, how: InBlocks | None) -> Iterator[Input]:
     if sys.stdin is None:
         raise InputError("standard input is closed, expected payloads there, one a line")
     if sys.stdin.isatty():
         tell("waiting for payloads: paste or scan one a line, and end with Ctrl-D")
-    yield from _payloads(cast("BufferedReader", sys.stdin.buffer), source)
+    yield from _payloads(cast("BufferedReader", sys.stdin.buffer), source, how)
 
 
-def _folder(folder: Path) -> Iterator[Payload | Unread]:
+def _folder(folder: Path, how: InBlocks | None) -> Iterator[Input]:
     for path in files_of(folder):
         source = str(path)
         try:
             with open_in_folder(path) as file:
-                yield from _payloads(file, source, in_folder=True)
+                yield from _payloads(file, source, how, in_folder=True)
         except OSError as error:
             yield Unread(source, _unreadable(source, error))
         except VaxpassError as error:
@@ -124,8 +167,8 @@ def _folder(folder: Path) -> Iterator[Payload | Unread]:
 
 
 def _payloads(
-    file: BufferedReader, source: str, *, in_folder: bool = False
-) -> Iterator[Payload | Unread]:
+    file: BufferedReader, source: str, how: InBlocks | None, *, in_folder: bool = False
+) -> Iterator[Input]:
     from vaxpass_sign.qr import (
         MAGICS,
         MAX_PDF_BYTES,
@@ -156,6 +199,9 @@ def _payloads(
             return
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+    if how is not None and is_parquet(head):
+        yield _table(file, source, how.column)
+        return
     if not _is_text(head):
         raise InputError(
             f"{source}: found neither text nor PNG nor JPEG nor PDF, {_EXPECTED}: save a picture "
@@ -167,7 +213,39 @@ def _payloads(
             f"{source}: found a text that does not begin as a payload does, expected one a line: "
             "give it by itself to have each line judged"
         )
-    yield from _lines(whole, source)
+    if how is not None and (how.pipes or _is_regular(file)):
+        yield PayloadFile(source, text_blocks(whole, source), _count(file))
+    else:
+        yield from _lines(whole, source)
+
+
+def _table(file: BufferedReader, source: str, column: str) -> PayloadFile:
+    if not _is_regular(file):
+        raise InputError(f"{source}: found a Parquet table in a pipe, expected a file: name it")
+    _bound_memory()
+    return PayloadFile(source, parquet_blocks(file, source, column), count_rows(file, source))
+
+
+def _bound_memory() -> None:
+    """See :func:`parquet_blocks`: what a table makes of its bytes has no bound of its own."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or hard > _MAX_MEMORY:
+        resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, hard))
+
+
+def _is_regular(file: BufferedReader) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except OSError:
+        return False
+
+
+def _count(file: BufferedReader) -> int:
+    """How many lines a file has that takes long enough for that to be worth knowing, else 0."""
+    if not _is_regular(file) or os.fstat(file.fileno()).st_size < _LONG_BYTES:
+        return 0
+    with Path(f"/proc/self/fd/{file.fileno()}").open("rb") as again:
+        return count_lines(again)
 
 
 def _codes(texts: Sequence[str], source: str) -> Iterator[Payload]:

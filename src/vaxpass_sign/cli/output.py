@@ -20,7 +20,7 @@ import typer
 
 from vaxpass_sign.errors import InputError
 
-__all__ = ["OutputClosed", "plain", "print_json", "print_line", "show_line", "tell"]
+__all__ = ["OutputClosed", "json_line", "plain", "print_json", "print_line", "show_line", "tell"]
 
 # Joiners shape Persian and Indic names, and these two spaces are in use; the rest of what Unicode
 # calls not printable is for steering.
@@ -58,12 +58,17 @@ def print_line(text: str = "") -> None:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object on one line of stdout, in UTF-8; what is not printable is escaped."""
+    """One JSON object on one line of stdout: see :func:`json_line`."""
+    print_line(json_line(value))
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """A JSON object on one line; what is not printable is escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if not text.isprintable():
         # Only inside its strings can JSON on one line hold such a character.
         text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-    print_line(text)
+    return text
 
 
 def show_line(text: str) -> None:

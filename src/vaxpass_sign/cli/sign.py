@@ -16,7 +16,7 @@ from vaxpass_sign.campaign.settings import read_settings
 from vaxpass_sign.campaign.signing.run import SignPlan
 from vaxpass_sign.cli.output import print_line, show_line, tell
 from vaxpass_sign.cli.pins import ForceFinalTry, PinEnv, pin_source
-from vaxpass_sign.cli.steps import signing
+from vaxpass_sign.cli.sign_progress import signing
 from vaxpass_sign.errors import InputError, VaxpassError
 
 __all__ = ["command"]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vaxpass_sign.check.asked import Asked
+from vaxpass_sign.check.payload_files import COLUMN
 from vaxpass_sign.check.policy import EU, policy_named
-from vaxpass_sign.check.revocation import Revocations
 from vaxpass_sign.check.sentences import LANGUAGES, sentence
-from vaxpass_sign.check.trust import TrustStore
-from vaxpass_sign.check.verdict import Reason, Verdict
-from vaxpass_sign.check.verify import verify
-from vaxpass_sign.cli.inputs import Payload, Unread, read_inputs
-from vaxpass_sign.cli.output import print_json, print_line, tell
-from vaxpass_sign.cli.show import verdict_lines, verdict_object
-from vaxpass_sign.errors import InputError, TrustError
+from vaxpass_sign.check.verdict import Reason
+from vaxpass_sign.cli.inputs import InBlocks, read_many
+from vaxpass_sign.cli.judging import show_verdicts, write_table
+from vaxpass_sign.cli.stores import load_revocations, load_trust
+from vaxpass_sign.errors import InputError
 
 __all__ = ["command"]
 
@@ -40,16 +38,17 @@ def command(
         list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="A folder or file of DSCs in PEM or DER; may be given more than once. Left out: "
-            "the user's trust store.",
+            help="A folder or file of DSCs in PEM or DER, a kept list, or a signed list with its "
+            "--anchor; may be given more than once. Left out: the user's trust store.",
             show_default=False,
         ),
     ] = None,
     anchor: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PEM",
-            help="A CSCA that must have issued the DSCs; may be given more than once.",
+            metavar="FILE",
+            help="A CSCA that must have issued the DSCs; for a signed list, the certificate or key "
+            "that must have signed it. May be given more than once.",
             show_default=False,
         ),
     ] = None,
@@ -89,51 +88,31 @@ def command(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Write a verdict a row to a .csv, .jsonl or .parquet file, and show none.",
+            show_default=False,
+        ),
+    ] = None,
+    column: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The column of a Parquet table that has the payloads."),
+    ] = COLUMN,
 ) -> int:
     """Check credentials: signature, validity, key usage, schema, revocation.
 
     Exit codes: 0 all valid, 1 one is not, 2 one could not be decided (and none is invalid).
     """
     moment, asked, language = _moment(at), policy_named(policy), _language(lang)
-    store = _trust(trust or [], anchor or [])
-    with _revocations(revocation or [], moment) as revocations:
-
-        def judge(text: str) -> Verdict:
-            return verify(text, store, moment, asked, revocations)
-
-        return _verify_all(read_inputs(inputs), judge, language, json=json)
-
-
-def _verify_all(
-    items: Iterable[Payload | Unread],
-    judge: Callable[[str], Verdict],
-    language: str,
-    *,
-    json: bool,
-) -> int:
-    valid = invalid = undecided = 0
-    for item in items:
-        if isinstance(item, Unread):
-            undecided += 1
-            tell(item.error)
-            if json:
-                unread = {"input": item.source, "line": None, "valid": None}
-                print_json(unread | {"error": str(item.error)})
-            continue
-        verdict = judge(item.text)
-        if json:
-            print_json(
-                {"input": item.source, "line": item.line} | verdict_object(verdict, language)
-            )
-        else:
-            if valid or invalid:
-                print_line()
-            for line in verdict_lines(verdict, item.place, language):
-                print_line(line)
-        valid, invalid = valid + verdict.valid, invalid + (not verdict.valid)
-    if valid + invalid + undecided > 1 and not json:
-        tell(f"{valid} valid, {invalid} not valid, {undecided} could not be read")
-    return 1 if invalid else 2 if undecided else 0
+    store = load_trust(trust or [], anchor or [])
+    with load_revocations(revocation or [], moment) as revocations:
+        question = Asked(store, moment, asked, revocations)
+        if out is not None:
+            return write_table(out, question, read_many(inputs, InBlocks(column, pipes=True)))
+        found = read_many(inputs, InBlocks(column, pipes=False))
+        return show_verdicts(found, question, language, as_json=json)
 
 
 def _language(asked: str | None) -> str:
@@ -160,54 +139,3 @@ def _moment(text: str | None) -> datetime | None:
             "2026-11-22T10:00:00+07:00 or 2026-11-22T03:00:00Z"
         )
     return moment
-
-
-def _trust(paths: list[Path], anchors: list[Path]) -> TrustStore:
-    """Every DSC of the paths, or of the user's trust store, that one of the CSCAs issued."""
-    cscas = [csca for path in anchors for csca in _cscas(path)] if anchors else None
-    first, *others = paths or [_user_store()]
-    store = TrustStore.load(first, anchors=cscas)
-    for path in others:
-        store |= TrustStore.load(path, anchors=cscas)
-    return store
-
-
-def _cscas(path: Path) -> TrustStore:
-    try:
-        return TrustStore.load(path)
-    except TrustError as error:
-        raise TrustError(f"--anchor: {error}") from error
-
-
-def _revocations(paths: list[Path], at: datetime | None) -> Revocations:
-    """What the paths, or the user's own folder, say of revocation."""
-    if not paths:
-        folder = _user_folder("revocation")
-        paths = [folder] if folder.is_dir() and any(folder.glob("*.vxrev")) else []
-    revocations = Revocations.open(paths)
-    for store in revocations.stores:
-        if store.stale(at or datetime.now(UTC)):
-            tell(
-                f"a revocation store expired at {store.expires_at:%Y-%m-%d %H:%M} UTC: what it "
-                "revokes counts, its silence does not; get a new one"
-            )
-    return revocations
-
-
-def _user_folder(name: str) -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("vaxpass-sign")) / name
-
-
-def _user_store() -> Path:
-    store = _user_folder("trust")
-    try:
-        if any(store.iterdir()):
-            return store
-    except OSError:
-        pass  # missing, or as good as missing
-    raise TrustError(
-        f"no trust: found no --trust and nothing in your trust store {store}, expected DSCs: "
-        "give --trust PATH, or put them there"
-    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import unpack
+from typing import Final
 
 from vaxpass_sign.errors import HcertError
 from vaxpass_sign.hcert.faults import Fault
@@ -78,6 +79,10 @@ def decode_many(texts: Sequence[str]) -> list[bytes | None]:
     return [_decode_or_none(text) for text in texts] if decoded is None else decoded
 
 
+_FEW: Final = 16
+"""Fewer than these are as soon read one by one, and numpy is not imported for them."""
+
+
 def _decode_or_none(text: str) -> bytes | None:
     try:
         return decode(text)
@@ -86,13 +91,13 @@ def _decode_or_none(text: str) -> bytes | None:
 
 
 def _decode_together(texts: Sequence[str]) -> list[bytes | None] | None:
-    """The bytes of each text; None when any of them is refused, or numpy is missing."""
+    """The bytes of each text; None when any is refused, they are few, or numpy is missing."""
+    rests = [len(text) % 3 for text in texts]
+    if len(texts) < _FEW or 1 in rests:
+        return None
     try:
         import numpy as np
     except ImportError:
-        return None
-    rests = [len(text) % 3 for text in texts]
-    if not texts or 1 in rests:
         return None
     # A last pair is filled up to a group of three by "0", which adds nothing to its value.
     groups = "".join(

@@ -134,11 +134,11 @@ ALTERED = {
     ),
     "the whole of another entry but its signature": (
         item(dsc("another"), sign_cms(dsc().der, upload(), "upload VN")),
-        "made over other bytes than those of the entry (another message digest)",
+        "made over other bytes than those that it comes with (another message digest)",
     ),
     "the same with the content enclosed": (
         item(dsc("another"), sign_cms(dsc().der, upload(), "upload VN", enclosed=dsc().der)),
-        "made over other bytes than those of the entry: the list was altered",
+        "made over other bytes than those that it comes with (the content inside)",
     ),
     "without attributes, over another certificate": (
         item(dsc("another"), sign_cms(dsc().der, upload(), "upload VN", attributes=False)),
@@ -225,6 +225,10 @@ def test_an_altered_item_refuses_the_list(forged: dict, words: str) -> None:
 LEFT_OUT = {
     "signed by a stranger": (
         item(dsc(), sign_cms(dsc().der, leaf("stranger"), "stranger")),
+        LeftOut.UNKNOWN_SIGNER,
+    ),
+    "signed by a stranger, over other bytes and with SHA-1": (
+        item(dsc(), sign_cms(dsc("another").der, leaf("stranger"), "stranger", digest="sha1")),
         LeftOut.UNKNOWN_SIGNER,
     ),
     "another country's upload key": (by_upload(dsc(), "DE"), LeftOut.UNKNOWN_SIGNER),

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from vaxpass_sign.check.lists.cms import UnknownSignerError, check_cms
+from vaxpass_sign.check.cms import UnknownSignerError, check_cms
 from vaxpass_sign.check.lists.reading import (
     as_list,
     as_object,

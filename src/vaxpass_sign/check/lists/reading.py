@@ -71,20 +71,20 @@ def check_not_ahead(issued_at: datetime, at: datetime, what: str) -> None:
         )
 
 
-def check_size(data: bytes, what: str) -> None:
-    """Raises: TrustError when ``data`` is empty or longer than MAX_LIST_BYTES."""
-    if not data or len(data) > MAX_LIST_BYTES:
+def check_size(data: bytes, what: str, max_bytes: int = MAX_LIST_BYTES) -> None:
+    """Raises: TrustError when ``data`` is empty or longer than ``max_bytes``."""
+    if not data or len(data) > max_bytes:
         found = "nothing" if not data else f"{len(data)} bytes"
-        raise TrustError(f"{what}: found {found}, expected 1 to {MAX_LIST_BYTES} bytes: {_AGAIN}")
+        raise TrustError(f"{what}: found {found}, expected 1 to {max_bytes} bytes: {_AGAIN}")
 
 
-def parse_json(data: bytes, what: str) -> Any:
+def parse_json(data: bytes, what: str, max_bytes: int = MAX_LIST_BYTES) -> Any:
     """The value of a JSON text.
 
     Raises: TrustError when it is too large, no UTF-8, no JSON, nested too deeply, has too many
     parts, or an object names a key twice.
     """
-    check_size(data, what)
+    check_size(data, what, max_bytes)
     containers, commas = data.count(b"{") + data.count(b"["), data.count(b",")
     if containers > _MAX_CONTAINERS or commas > _MAX_COMMAS:
         raise TrustError(

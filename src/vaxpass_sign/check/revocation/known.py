@@ -26,12 +26,13 @@ from vaxpass_sign.files import read_bounded
 from vaxpass_sign.hcert.codec import Hcert
 from vaxpass_sign.x509 import Certificate
 
-__all__ = ["MAX_FILES", "Revocations"]
+__all__ = ["MAX_FILES", "SUFFIX", "Revocations"]
 
 MAX_FILES: Final = 1000
 """Files at most: each is asked for each credential."""
 
-_SUFFIX: Final = ".vxrev"
+SUFFIX: Final = ".vxrev"
+"""By which these files are found in a folder."""
 
 
 class Revocations:
@@ -129,13 +130,13 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         try:
-            inside = sorted(path.glob(f"*{_SUFFIX}")) if path.is_dir() else [path]
+            inside = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise TrustError(f"{path} can't be read: {reason}; give a revocation file") from error
         if not inside:
             raise TrustError(
-                f"{path}: found no {_SUFFIX} file, expected revocation stores or allow-lists: "
+                f"{path}: found no {SUFFIX} file, expected revocation stores or allow-lists: "
                 "name the file, or put them there"
             )
         found += inside
