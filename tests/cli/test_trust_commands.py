@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -174,6 +175,24 @@ def test_the_last_good_one_stays(vaxpass, lists) -> None:
     assert vaxpass("trust", "add", lists.who(size=0), "--to", lists.store, *shrink).code == 0
     done = vaxpass("trust", "add", lists.who(40), "--to", lists.store, "--max-age", "50")
     assert "before the last good one" in done.message
+
+
+@pytest.mark.parametrize("name", ["gone", "loop.json", "pipe"])
+def test_a_source_that_is_none(vaxpass, lists, name: str) -> None:
+    """Nothing there, a link to itself, a pipe: exit 2, one line."""
+    (lists.folder / "loop.json").symlink_to("loop.json")
+    os.mkfifo(lists.folder / "pipe")
+    done = vaxpass("trust", "add", lists.folder / name, "--to", lists.store)
+    assert done.code == 2
+    assert "can't be read" in done.message
+
+
+def test_a_link_gives_its_own_name(vaxpass, lists) -> None:
+    """A link to the newest file is the same source each day."""
+    (lists.folder / "today.json").symlink_to(lists.who(name="who-2026-11-24.json"))
+    add = ("trust", "add", lists.folder / "today.json", "--anchor", lists.signer)
+    assert vaxpass(*add, "--to", lists.store).code == 0
+    assert (lists.store / "today.trust.json").exists()
 
 
 def test_anchors_are_for_signed_lists(vaxpass, lists) -> None:

@@ -22,10 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from docs.session import Command, blocks, run_page
 from foreign import missing
+from issuing import RECORD, csca, make_issuer, private_key
 from proxy.proxy import Proxy
+from running import dsc_for_today
+from signed_lists import gdhcn_list
 from tokens.softhsm import find_softhsm
 from vaxpass_sign import TrustStore, inspect, verify
 from vaxpass_sign.check.policy import POLICIES, Policy
@@ -121,6 +125,32 @@ def test_get_a_dsc_runs(get_a_dsc: list[Command]) -> None:
         r"^VALID  credential\.txt, line 1$",
     ):
         assert re.search(line, output, re.MULTILINE), line
+
+
+def test_keep_a_trust_list_runs(tmp_path: Path) -> None:
+    """Every command of the page does what it says, with lists as it describes them."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    dscs = [dsc_for_today(), *(dsc_for_today(f"number {number}") for number in range(4))]
+    for name, days, some in (("", 1, dscs), ("newer", 0.55, dscs), ("cut", 0.4, dscs[:1])):
+        (tmp_path / name).mkdir(exist_ok=True)
+        data = gdhcn_list(*some, cscas=(csca(),), issued=now - timedelta(days=days))
+        (tmp_path / name / "who.json").write_bytes(data)
+    key = private_key("did").public_key()
+    form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "who.pem").write_bytes(key.public_bytes(*form))
+    issuer = make_issuer(dsc=dscs[0], clock=now.timestamp)
+    (tmp_path / "credential.txt").write_text(issuer.issue(RECORD) + "\n")
+    page = DOCS / "how-to" / "keep-a-trust-list.md"
+    ran = run_page(page, tmp_path, TOY_PIN)
+    check_commands(ran)
+    assert len(ran) == 7
+    for command in ran:
+        for line in command.shown.splitlines():
+            # What is not a time or an age is as shown.
+            if not re.search(r"…|2026-|  age ", line):
+                assert line in command.output.splitlines(), f"$ {command.text}\n{command.output}"
+    refusal = next(command for command in ran if "cut/who.json" in command.text)
+    assert refusal.status == 2
 
 
 def test_token_code_runs(tmp_path_factory: pytest.TempPathFactory, proxy_library: Path) -> None:
@@ -381,8 +411,9 @@ token and one key, or PEM files. A URI takes `token`, `manufacturer`, `serial`, 
 `slot-id` and the like, and after the `?` `module-path`, `module-name` and `pin-source`. Anything else in
 it is refused, `pin-value` too.
 
-**Trust** is a folder or file of DSCs. Left out, it is the folder `vaxpass-sign/trust` in the user's
-data folder, which on Linux is `~/.local/share`.
+**Trust** is a folder or file of DSCs, a kept list ([its file](kept-list.md)), or a signed list with its
+anchor. Left out, it is the folder `vaxpass-sign/trust` in the user's data folder, which on Linux is
+`~/.local/share`.
 """
 
 

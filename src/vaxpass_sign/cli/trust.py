@@ -139,7 +139,7 @@ def add_command(
     too many of its DSCs is refused, and the last good one stays as it is.
     """
     directory = user_store() if to is None else to
-    called = source.resolve().name.partition(".")[0] if name is None else name
+    called = source.absolute().name.partition(".")[0] if name is None else name
     terms: dict[str, Any] = {
         "max_age": None if max_age is None else _age(max_age),
         "max_shrink": max_shrink,
