@@ -71,6 +71,14 @@ def test_empty_given_names_are_not_plain() -> None:
         assert read is None or read.claims() == found
 
 
+@pytest.mark.parametrize("nam", [True, None, 2, 1.5, "an", b"an", [], ["fn", "fnt"], {}])
+def test_names_that_are_no_map_are_not_plain(nam: object) -> None:
+    """Whatever stands in the names' place: the numbered steps say what is wrong with it."""
+    found = claims.decode_claims(payload_of(RECORD))
+    found[-260][1]["nam"] = nam
+    assert read_plain(claims.encode_claims(found)) is None
+
+
 @pytest.mark.parametrize("field", PERSONAL)
 @pytest.mark.parametrize("value", [1, 1.0, True, None, b"A", [], {}, "a" * 81])
 def test_each_value_counts(field: str, value: object) -> None:

@@ -110,7 +110,7 @@ def read_plain(payload: bytes) -> Plain | None:
     try:
         ci = uvci.decode()
         dob, nam, ver = _pairs(cbor.decode_pairs(last), _LAST)
-        if len(nam) == len(_MONONYM):
+        if type(nam) is dict and len(nam) == len(_MONONYM):
             fn, fnt = _pairs(nam, _MONONYM)
             gn, gnt = "", ""
         else:
