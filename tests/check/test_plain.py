@@ -12,7 +12,9 @@ from issuing import RECORD
 from strategies import records
 from vaxpass_sign import sample
 from vaxpass_sign.check.plain import PERSONAL, keep_schema, read_plain
+from vaxpass_sign.errors import HcertError
 from vaxpass_sign.hcert import claims
+from vaxpass_sign.hcert.faults import Fault
 from vaxpass_sign.record.model import VaccinationRecord
 
 VALUES = ("URN:UVCI:01:VN:A#B", "1987-04-12", "1.3.0", "Nguyễn", "Khai", "NGUYEN", "KHAI")
@@ -69,6 +71,37 @@ def test_empty_given_names_are_not_plain() -> None:
         read = read_plain(claims.encode_claims(found))
         assert (read is not None) is plain
         assert read is None or read.claims() == found
+
+
+@pytest.mark.parametrize("nam", [True, None, 2, 1.5, "an", b"an", [], ["fn", "fnt"], {}])
+def test_names_that_are_no_map_are_not_plain(nam: object) -> None:
+    """Whatever stands in the names' place: the numbered steps say what is wrong with it."""
+    found = claims.decode_claims(payload_of(RECORD))
+    found[-260][1]["nam"] = nam
+    assert read_plain(claims.encode_claims(found)) is None
+
+
+@pytest.mark.parametrize("field", ["dob", "ver", "fn", "gn", "fnt", "gnt"])
+@pytest.mark.parametrize(
+    "value", [1, None, b"A", [[[[[[[[[[[[[1]]]]]]]]]]]]], {1.5: "A"}, [0] * 2048]
+)
+def test_values_that_are_no_texts_are_not_plain(field: str, value: object) -> None:
+    """The decoder may refuse the whole for them, which has them deeper inside and counts them."""
+    found = claims.decode_claims(payload_of(RECORD))
+    inside = found[-260][1]
+    (inside if field in inside else inside["nam"])[field] = value
+    assert read_plain(claims.encode_claims(found)) is None
+
+
+def test_more_elements_than_the_decoder_takes_are_not_plain() -> None:
+    """Each part has few enough, and the whole too many."""
+    found = claims.decode_claims(payload_of(RECORD))
+    payload = cbor2.dumps({1: "VN", 2: [0] * 2030, -260: found[-260]})
+    assert read_plain(payload) is None
+    with pytest.raises(HcertError) as caught:
+        claims.decode_claims(payload)
+    assert caught.value.code == Fault.CBOR_TOO_MANY
+    assert read_plain(cbor2.dumps({1: "VN", 2: [0] * 1000, -260: found[-260]}))
 
 
 @pytest.mark.parametrize("field", PERSONAL)

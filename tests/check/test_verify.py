@@ -164,6 +164,7 @@ FORGED = [
     ("dose 0", signed(entry(dn=0)), Reason.SCHEMA),
     ("dose true", signed(entry(dn=True)), Reason.SCHEMA),
     ("a date that is none", signed(entry(dt="2021-02-30")), Reason.SCHEMA),
+    ("names that are no map", signed(dcc(nam=True)), Reason.SCHEMA),
     ("a name in small letters", signed(dcc(nam={"fnt": "nguyen"})), Reason.SCHEMA),
 ]  # fmt: skip
 

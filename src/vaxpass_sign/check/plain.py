@@ -32,6 +32,7 @@ __all__ = ["CODED", "PERSONAL", "Codes", "Plain", "keep_schema", "keeps_schema",
 
 _ENTRY = REQUIRED["v"]
 _CHECKS: dict[str, Check] = TOP_CHECKS | NAME_CHECKS | _ENTRY
+_TEXT = {str}
 _NUMBERS = frozenset({"dn", "sd"})
 
 PERSONAL: Final = ("ci", "dob", "ver", "fn", "gn", "fnt", "gnt")
@@ -67,7 +68,7 @@ class Plain(NamedTuple):
     dt: Any
     """The date of the vaccination."""
     values: tuple[Any, ...]
-    """The values of PERSONAL; "" for the gn and gnt that a mononym does not have."""
+    """The values of PERSONAL, all texts; "" for the gn and gnt that a mononym does not have."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -100,7 +101,8 @@ def read_plain(payload: bytes) -> Plain | None:
 
     It keeps the schema, once :func:`keep_schema` has said yes to the values.
     """
-    parts = _cut(payload)
+    # A longer one could have more elements than the decoder takes: each has a byte at least.
+    parts = _cut(payload) if len(payload) <= cbor.MAX_ELEMENTS else None
     if parts is None:
         return None
     head, uvci, first, date, second, last = parts
@@ -110,7 +112,7 @@ def read_plain(payload: bytes) -> Plain | None:
     try:
         ci = uvci.decode()
         dob, nam, ver = _pairs(cbor.decode_pairs(last), _LAST)
-        if len(nam) == len(_MONONYM):
+        if type(nam) is dict and len(nam) == len(_MONONYM):
             fn, fnt = _pairs(nam, _MONONYM)
             gn, gnt = "", ""
         else:
@@ -119,7 +121,12 @@ def read_plain(payload: bytes) -> Plain | None:
                 return None  # it names what a mononym leaves out
     except (HcertError, _NotPlainError, UnicodeDecodeError):
         return None
-    return Plain(head, registered, codes, dt, (ci, dob, ver, fn, gn, fnt, gnt))
+    values = (ci, dob, ver, fn, gn, fnt, gnt)
+    # Only of texts is it certain that the decoder takes them within the whole: what is nested here
+    # is nested deeper there.
+    if {*map(type, values)} != _TEXT:
+        return None
+    return Plain(head, registered, codes, dt, values)
 
 
 class _NotPlainError(Exception):

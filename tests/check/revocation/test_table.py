@@ -309,6 +309,7 @@ def test_every_field_of_the_header(at: int, form: str, value: int) -> None:
 SECTION_FIELDS = [
     ("bits", 1, "<B", (0, 7, 9, 24, 25, 255)),
     ("has kid", 2, "<H", (2, 65535)),
+    ("kid of a section without one", 8, "<Q", (1, 2**63)),
     ("count", 16, "<Q", (0, 299, 301, 2**63, 2**64 - 1)),
     ("entries at", 24, "<Q", (0, 95, 97, 2**64 - 1)),
     ("index at", 32, "<Q", (0, 96, 2**64 - 1)),

@@ -318,7 +318,10 @@ class Table:
 
         None overlaps another, so that a small file can't claim a large content.
         """
-        if section.bits > MAX_BITS or section.key.has_kid > 1:
+        key = section.key
+        # A kid where none is meant would make two sections of one scope, and hide the first.
+        has_stray_kid = not key.has_kid and any(key.kid)
+        if section.bits > MAX_BITS or key.has_kid > 1 or has_stray_kid:
             raise self._error("a section that this version does not write", "one that it does")
         index_at = section.entries_at + section.count * self.header.width
         end = index_at + 4 * ((1 << section.bits) + 1)
