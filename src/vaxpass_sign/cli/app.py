@@ -14,7 +14,9 @@ import typer
 
 __all__ = ["COMMANDS", "run"]
 
-COMMANDS = ("verify", "inspect", "issue", "clean", "sign", "audit", "report", "token", "demo")
+COMMANDS = (
+    *("verify", "inspect", "issue", "clean", "sign", "audit", "report", "token", "revoke", "demo"),
+)
 """In the order in which help lists them."""
 
 # What typer raises when it can't make sense of the arguments. It has no public name for the class
@@ -55,7 +57,7 @@ def _program(arguments: Sequence[str]) -> typer.Typer:
     called = [name for name in arguments[:1] if name in COMMANDS]
     for name in called or COMMANDS:
         module = import_module(f"vaxpass_sign.cli.{name}")
-        if name == "token":
+        if hasattr(module, "app"):
             program.add_typer(module.app, name=name)
         else:
             program.command(name)(module.command)
