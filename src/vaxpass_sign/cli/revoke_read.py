@@ -114,10 +114,6 @@ def check_command(
     revoked = undecided = asked = 0
     with ExitStack() as stack:
         files = _Files.open(stack, revocation)
-        for name in files.stale:
-            tell(
-                f"{name} is stale: that it does not name a credential says nothing; get a newer one"
-            )
         for item in read_inputs(inputs):
             answer = _Answer(None, str(item.error)) if isinstance(item, Unread) else files.ask(item)
             _show(item, answer, json)

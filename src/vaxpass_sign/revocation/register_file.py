@@ -99,7 +99,11 @@ class RegisterFile:
             )
         try:
             with _of_sqlite(path):
-                for setting in ("trusted_schema = OFF", "cell_size_check = ON"):
+                for setting in (
+                    "trusted_schema = OFF",
+                    "cell_size_check = ON",
+                    "cache_size = -65536",
+                ):
                     database.execute(f"PRAGMA {setting}")
                 database.execute("PRAGMA journal_mode = WAL")
                 # In WAL mode only FULL makes a commit wait for the disk.
