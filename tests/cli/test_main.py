@@ -29,11 +29,11 @@ def test_without_arguments_help_is_shown(vaxpass) -> None:
 
 
 TOKEN = ("list", "new-key", "csr", "import-dsc")
+REVOKE = ("add", "export", "key", "import", "check")
+PARTS = [["token", name] for name in TOKEN] + [["revoke", name] for name in REVOKE]
 
 
-@pytest.mark.parametrize(
-    "command", [[name] for name in COMMANDS] + [["token", name] for name in TOKEN], ids=str
-)
+@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + PARTS, ids=str)
 def test_each_command_has_help(vaxpass, command: list[str]) -> None:
     """--help of a command is exit 0 and goes to stdout."""
     done = vaxpass(*command, "--help")
@@ -54,6 +54,11 @@ def test_each_command_has_help(vaxpass, command: list[str]) -> None:
         ["token", "new-key"],
         ["token", "csr", "pkcs11:object=dsc", "--country", "VN", "--organisation", "x"],
         ["token", "import-dsc", "pkcs11:object=dsc"],
+        ["revoke", "nonsense"],
+        ["revoke", "add"],
+        ["revoke", "export", "register", "out", "--key", "k"],
+        ["revoke", "key", "00", "campaign"],
+        ["revoke", "import", "store", "batches"],
         ["demo"],
         ["demo", "x", "--people", "0"],
         ["demo", "x", "--people", "many"],

@@ -88,7 +88,7 @@ def entries_of_uvci(
         raise InputError(f"UVCI: found another country's, expected one of {country}")
     # A slip revokes nobody and is never noticed. A ci that an issuer has written with a wrong check
     # character can be revoked by its credential.
-    if uvci[-2:-1] == "#":
+    if "#" in uvci:
         check_uvci(uvci)
     for hash_type in hash_types:
         if hash_type is HashType.SIGNATURE:
