@@ -29,15 +29,16 @@ def test_without_arguments_help_is_shown(vaxpass) -> None:
 
 
 TOKEN = ("list", "new-key", "csr", "import-dsc")
+REVOKE = ("add", "export", "key", "import", "check")
+TRUST = ("add", "show")
+PARTS = [
+    [group, name]
+    for group, names in (("token", TOKEN), ("trust", TRUST), ("revoke", REVOKE))
+    for name in names
+]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [[name] for name in COMMANDS]
-    + [["token", name] for name in TOKEN]
-    + [["trust", "add"], ["trust", "show"]],
-    ids=str,
-)
+@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + PARTS, ids=str)
 def test_each_command_has_help(vaxpass, command: list[str]) -> None:
     """--help of a command is exit 0 and goes to stdout."""
     done = vaxpass(*command, "--help")
@@ -60,6 +61,11 @@ def test_each_command_has_help(vaxpass, command: list[str]) -> None:
         ["trust", "nonsense"],
         ["token", "csr", "pkcs11:object=dsc", "--country", "VN", "--organisation", "x"],
         ["token", "import-dsc", "pkcs11:object=dsc"],
+        ["revoke", "nonsense"],
+        ["revoke", "add"],
+        ["revoke", "export", "register", "out", "--key", "k"],
+        ["revoke", "key", "00", "campaign"],
+        ["revoke", "import", "store", "batches"],
         ["demo"],
         ["demo", "x", "--people", "0"],
         ["demo", "x", "--people", "many"],

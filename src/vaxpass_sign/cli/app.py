@@ -24,6 +24,7 @@ COMMANDS = (
     "report",
     "token",
     "trust",
+    "revoke",
     "demo",
 )
 """In the order in which help lists them."""

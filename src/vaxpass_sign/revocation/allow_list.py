@@ -12,6 +12,7 @@ that the last run printed, and such a one is refused too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,7 @@ from vaxpass_sign.check.revocation.hashes import KID_BYTES, hash_allowed
 from vaxpass_sign.errors import CampaignError, HcertError, InputError, LedgerError
 from vaxpass_sign.hcert import cose, framing
 
-__all__ = ["allow_list_entries"]
+__all__ = ["allow_list_entries", "last_expiry"]
 
 _AT_ONCE: Final = 10_000
 
@@ -59,6 +60,21 @@ def allow_list_entries(
             f"{layout.root}: found nothing signed under kid {kid.hex()}, expected at least one "
             "credential; give the kid of a DSC that this campaign used"
         )
+
+
+def last_expiry(directory: str | PathLike[str]) -> datetime:
+    """When the last credential of a campaign expires; after that its list is of no use.
+
+    Raises: CampaignError when there is no campaign; InputError when nothing was signed.
+    """
+    layout = Layout(Path(directory))
+    try:
+        signed = State.of(read_rows(layout.ledger)).signed.values()
+        return datetime.fromtimestamp(max(part.expires_at for part in signed), UTC)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise InputError(
+            f"{layout.root}: found nothing signed that expires, expected at least one credential"
+        ) from error
 
 
 def _sound_parts(layout: Layout, head: str | None) -> list[SignedPart]:

@@ -12,6 +12,7 @@ from vaxpass_sign import inspect, verify
 from vaxpass_sign.check.revocation.hashes import (
     HashType,
     Scope,
+    all_hashes,
     hash_allowed,
     hash_country_uci,
     hash_signature,
@@ -116,6 +117,13 @@ def test_whatever_the_claims_are(dcc: dict, uci: list[str], country: list[str]) 
     hcert = with_claims(**dcc)
     assert hashes_of(hcert, HashType.UCI) == [hash_uci(text) for text in uci]
     assert hashes_of(hcert, HashType.COUNTRYCODEUCI) == [hash_uci(text) for text in country]
+
+
+def test_what_nothing_asks_for_is_left_out() -> None:
+    """All at once is each by itself, in the order in which they are asked."""
+    found = all_hashes(HCERT)
+    assert found == tuple(hashes_of(HCERT, hash_type) for hash_type in HashType)
+    assert all_hashes(HCERT, country_uci=False) == (found[0], [], found[2])
 
 
 def test_no_payload_and_no_issuer() -> None:

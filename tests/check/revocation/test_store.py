@@ -26,6 +26,7 @@ from vaxpass_sign.check.revocation.hashes import (
     hash_whole_signature,
     hashes_of,
 )
+from vaxpass_sign.check.revocation.store import ALLOWED, REVOKED, kind_of
 from vaxpass_sign.check.revocation.table import HEADER, SECTION, digest_of
 from vaxpass_sign.errors import InputError, TrustError
 from vaxpass_sign.hcert import codec, cose
@@ -77,6 +78,20 @@ def test_each_type_revokes(tmp_path: Path, hash_type: HashType, kid: bytes | Non
         assert store.revoked(HCERT) is hash_type
         assert store.revoked(inspect(make_issuer().issue(RECORD))) is None
         assert store.scopes == {Scope(hash_type, "VN", kid): 1}
+
+
+def test_the_first_type_is_the_answer(tmp_path: Path) -> None:
+    """UCI, COUNTRYCODEUCI, SIGNATURE, whatever the order in the file and the number of kids."""
+    of = {
+        hash_type: [
+            (Scope(hash_type, "VN", kid), hashes_of(HCERT, hash_type)) for kid in (OTHER_KID, KID)
+        ]
+        for hash_type in HashType
+    }
+    left = list(HashType)
+    while left:
+        with store_of(tmp_path, *(pair for hash_type in left for pair in of[hash_type])) as store:
+            assert store.revoked(HCERT) is left.pop(0)
 
 
 def test_a_hash_counts_for_its_own_type_alone(tmp_path: Path) -> None:
@@ -251,6 +266,22 @@ def test_a_section_of_nobody(tmp_path: Path, at: int, value: bytes) -> None:
     (tmp_path / "bad").write_bytes(data)
     with pytest.raises(TrustError, match=r"bad: found a section"):
         RevocationStore.open(tmp_path / "bad")
+
+
+def test_what_kind_a_file_is(tmp_path: Path) -> None:
+    store_of(tmp_path, (Scope(HashType.UCI, "VN"), [bytes(16)])).close()
+    allow_list_of(tmp_path, HCERT).close()
+    assert kind_of(tmp_path / "store") == REVOKED
+    assert kind_of(str(tmp_path / "allowed")) == ALLOWED
+    data = (tmp_path / "store").read_bytes()
+    (tmp_path / "short").write_bytes(data[: HEADER.size - 1])
+    (tmp_path / "other").write_bytes(b"HC1:" + data[4:])
+    (tmp_path / "new").write_bytes(data[:8] + b"\2\0" + data[10:])
+    (tmp_path / "third").write_bytes(data[:10] + b"\3\0" + data[12:])
+    for name in ("short", "other", "new", "third", "missing", "."):
+        with pytest.raises(TrustError, match=r"expected|use the program") as caught:
+            kind_of(tmp_path / name)
+        assert str(tmp_path) in str(caught.value)
 
 
 # --- the allow-list --------------------------------------------------------------------------

@@ -22,23 +22,24 @@ True
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from vaxpass_sign.errors import InputError
-from vaxpass_sign.hcert.claims import CLAIM_ISS
+from vaxpass_sign.hcert.claims import CLAIM_ISS, eu_dcc
 from vaxpass_sign.hcert.codec import Hcert
 from vaxpass_sign.hcert.cose import Sign1
 
 __all__ = [
     "ALLOWED_BYTES",
     "HASH_BYTES",
+    "HASH_TYPES",
     "KID_BYTES",
     "HashType",
     "Scope",
+    "all_hashes",
     "hash_allowed",
     "hash_country_uci",
     "hash_signature",
@@ -66,6 +67,10 @@ class HashType(StrEnum):
     UCI = "UCI"
     COUNTRYCODEUCI = "COUNTRYCODEUCI"
     SIGNATURE = "SIGNATURE"
+
+
+HASH_TYPES: Final = (HashType.UCI, HashType.COUNTRYCODEUCI, HashType.SIGNATURE)
+"""In the order in which a credential is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,32 +150,40 @@ def hashes_of(hcert: Hcert, hash_type: HashType) -> list[bytes]:
     "country code" is taken for the entry's ``co`` by some, so that is compared as well. SIGNATURE:
     of r and of the whole.
     """
-    if hash_type is HashType.SIGNATURE:
-        signature = hcert.sign1.signature
-        found = [hash_signature(signature)]
-        if len(signature) == _RAW_ECDSA_BYTES:
-            found.append(hash_whole_signature(signature))
-        return found
-    if hash_type is HashType.UCI:
-        return [hash_uci(ci) for ci, _ in _identifiers(hcert)]
-    issuer, found = hcert.claims.get(CLAIM_ISS), []
-    for ci, country in _identifiers(hcert):
-        # Each once, in this order.
-        for code in dict.fromkeys((issuer, country)):
-            if isinstance(code, str):
-                found.append(hash_country_uci(code, ci))
-    return found
+    return all_hashes(hcert)[HASH_TYPES.index(hash_type)]
 
 
-def _identifiers(hcert: Hcert) -> Iterator[tuple[str, str | None]]:
-    """``ci`` and ``co`` of each entry that has a ``ci``."""
-    dcc: dict[str, Any] = hcert.payload or {}
+def all_hashes(hcert: Hcert, country_uci: bool = True) -> tuple[list[bytes], ...]:
+    """:func:`hashes_of` for each of :data:`HASH_TYPES`, in that order, all at once.
+
+    ``country_uci``: False leaves COUNTRYCODEUCI empty, where nothing asks for it.
+    """
+    # In one function, because this is done for each credential at a border, and a function for each
+    # hash would take as long as the hashing.
+    claims, signature = hcert.claims, hcert.sign1.signature
+    issuer, dcc = claims.get(CLAIM_ISS), eu_dcc(claims) or {}
+    of_uci: list[bytes] = []
+    of_country: list[bytes] = []
     for kind in ("v", "t", "r"):
         group = dcc.get(kind)
-        for entry in group if isinstance(group, list) else ():
-            if isinstance(entry, dict) and isinstance(entry.get("ci"), str):
-                country = entry.get("co")
-                yield entry["ci"], country if isinstance(country, str) else None
+        if isinstance(group, list):
+            for entry in group:
+                if isinstance(entry, dict) and isinstance(ci := entry.get("ci"), str):
+                    try:
+                        data = ci.encode()
+                    except UnicodeEncodeError:
+                        data = _utf8(ci)
+                    of_uci.append(sha256(data).digest()[:HASH_BYTES])
+                    if country_uci:
+                        country = entry.get("co")
+                        # Each once.
+                        for code in (issuer,) if country == issuer else (issuer, country):
+                            if isinstance(code, str):
+                                of_country.append(_cut(_utf8(code) + data))
+    of_signature = [sha256(signature).digest()[:HASH_BYTES]]
+    if len(signature) == _RAW_ECDSA_BYTES:
+        of_signature.insert(0, sha256(signature[:32]).digest()[:HASH_BYTES])
+    return of_uci, of_country, of_signature
 
 
 def _utf8(text: str) -> bytes:

@@ -20,7 +20,7 @@ relies on its silence asks :meth:`RevocationStore.stale`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Set
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -30,18 +30,22 @@ from typing import Final, Self
 from vaxpass_sign.check.revocation.hashes import (
     ALLOWED_BYTES,
     HASH_BYTES,
+    HASH_TYPES,
     KID_BYTES,
     HashType,
     Scope,
+    all_hashes,
     hash_allowed,
-    hashes_of,
     is_country,
 )
-from vaxpass_sign.check.revocation.table import Key, Table
+from vaxpass_sign.check.revocation.table import HEADER, MAGIC, VERSION, Key, Place, Table
 from vaxpass_sign.errors import InputError, TrustError
+from vaxpass_sign.files import read_bounded
+from vaxpass_sign.hcert.claims import CLAIM_ISS
 from vaxpass_sign.hcert.codec import Hcert
+from vaxpass_sign.hcert.cose import Sign1
 
-__all__ = ["ALLOWED", "ANY_TYPE", "REVOKED", "AllowList", "RevocationStore", "key_of"]
+__all__ = ["ALLOWED", "ANY_TYPE", "REVOKED", "AllowList", "RevocationStore", "key_of", "kind_of"]
 
 REVOKED: Final = 1
 ALLOWED: Final = 2
@@ -49,10 +53,10 @@ ALLOWED: Final = 2
 ANY_TYPE: Final = 0
 """The hash type of an allow-list's section."""
 
-Finder = Callable[[bytes], bool]
-_Finders = tuple[tuple[HashType, tuple[Finder, ...]], ...]
-"""By hash type whom to ask, in the order in which they are asked."""
+_Places = tuple[tuple[Place, ...], ...]
+"""Where to look, for each of HASH_TYPES."""
 
+_COUNTRY_UCI: Final = HASH_TYPES.index(HashType.COUNTRYCODEUCI)
 _NUMBER: Final = {HashType.UCI: 1, HashType.COUNTRYCODEUCI: 2, HashType.SIGNATURE: 3}
 _KEPT_AT_MOST: Final = 4096
 _TYPE: Final = {number: hash_type for hash_type, number in _NUMBER.items()}
@@ -64,6 +68,34 @@ def key_of(scope: Scope) -> Key:
     if scope.kid is None:
         return Key(_NUMBER[scope.hash_type], 0, country, bytes(KID_BYTES))
     return Key(_NUMBER[scope.hash_type], 1, country, scope.kid)
+
+
+def kind_of(path: str | PathLike[str]) -> int:
+    """Whether a file says that it is a revocation store (REVOKED) or an allow-list (ALLOWED).
+
+    Only its first bytes are looked at; ``open`` checks the rest.
+
+    Raises: TrustError when it can't be read, or says something else.
+    """
+    try:
+        head = read_bounded(Path(path), HEADER.size)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TrustError(
+            f"{path} can't be read: {reason}; expected a file of revocation entries"
+        ) from error
+    if len(head) < HEADER.size or not head.startswith(MAGIC):
+        raise TrustError(
+            f"{path}: found something else, expected a file of revocation entries; give one that "
+            "revoke import, export or key made"
+        )
+    version, kind = HEADER.unpack_from(head)[1:3]
+    if version != VERSION or kind not in (REVOKED, ALLOWED):
+        raise TrustError(
+            f"{path}: found version {version} and kind {kind}, expected version {VERSION} and kind "
+            f"{REVOKED} or {ALLOWED}; use the program that made it"
+        )
+    return int(kind)
 
 
 class _File:
@@ -129,9 +161,9 @@ class RevocationStore(_File):
         self._by_scope = {
             _scope(key, table.name): section for key, section in table.sections.items()
         }
-        self._finders = {scope: table.finder(section) for scope, section in self._by_scope.items()}
-        self._asked: dict[tuple[str | None, str | None, bytes], _Finders] = {}
-        """What is to be asked for credentials of an issuer, a DSC's country and a protected kid."""
+        self._places = {scope: table.place_of(section) for scope, section in self._by_scope.items()}
+        self._asked: dict[tuple[str | None, str | None, bytes], _Places] = {}
+        """Where to look for credentials of an issuer, a DSC's country and a protected kid."""
 
     @classmethod
     def open(cls, path: str | PathLike[str], *, check: bool = True) -> Self:
@@ -161,8 +193,10 @@ class RevocationStore(_File):
         """
         if len(entry) != HASH_BYTES:
             raise InputError(f"entry: found {len(entry)} bytes, expected {HASH_BYTES}")
-        finder = self._finders.get(scope)
-        return finder is not None and finder(entry)
+        place = self._places.get(scope)
+        if place is None:
+            return False
+        return self._table.first_held(((place,),), ((entry,),)) is not None
 
     def revoked(self, hcert: Hcert, country: str | None = None) -> HashType | None:
         """By which hash an HCERT is revoked; None when it is not.
@@ -172,17 +206,15 @@ class RevocationStore(_File):
 
         Raises: TrustError when the file turns out not to be sound.
         """
-        for hash_type, finders in self._about(hcert, country):
-            for entry in hashes_of(hcert, hash_type):
-                for holds in finders:
-                    if holds(entry):
-                        return hash_type
-        return None
+        places = self._about(hcert.sign1, hcert.claims.get(CLAIM_ISS), country)
+        hashes = all_hashes(hcert, country_uci=bool(places[_COUNTRY_UCI]))
+        found = self._table.first_held(places, hashes)
+        return None if found is None else HASH_TYPES[found]
 
-    def _about(self, hcert: Hcert, country: str | None) -> _Finders:
-        """Whom to ask for an HCERT; the same for all credentials of an issuer, so it is kept."""
-        issuer, kid = hcert.issuer, hcert.kid
-        if not hcert.sign1.kid_protected or kid is None:
+    def _about(self, sign1: Sign1, issuer: str | None, country: str | None) -> _Places:
+        """Where to look for an HCERT; the same for all credentials of an issuer, so it is kept."""
+        kid = sign1.kid
+        if not sign1.kid_protected or kid is None:
             return self._choose({issuer, country}, None)
         key = (issuer, country, kid)
         found = self._asked.get(key)
@@ -192,19 +224,17 @@ class RevocationStore(_File):
             found = self._asked[key] = self._choose({issuer, country}, kid)
         return found
 
-    def _choose(self, countries: Set[str | None], kid: bytes | None) -> _Finders:
+    def _choose(self, countries: Set[str | None], kid: bytes | None) -> _Places:
         """``kid``: None where any may be meant."""
         known = {code for code in countries if code is not None and is_country(code)}
-        found: dict[HashType, list[Finder]] = {}
-        for scope, finder in self._finders.items():
+        found: dict[HashType, list[Place]] = {hash_type: [] for hash_type in HASH_TYPES}
+        for scope, place in self._places.items():
             its_country = scope.country in known or not known
             # One that says nothing of its country or whose kid is not fixed must not escape by it.
             its_kid = kid is None or scope.kid in (None, kid)
             if its_country and its_kid:
-                found.setdefault(scope.hash_type, []).append(finder)
-        return tuple(
-            (hash_type, tuple(found[hash_type])) for hash_type in HashType if hash_type in found
-        )
+                found[scope.hash_type].append(place)
+        return tuple(map(tuple, found.values()))
 
 
 class AllowList(_File):

@@ -29,7 +29,7 @@ import hashlib
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +48,7 @@ __all__ = [
     "VERSION",
     "Header",
     "Key",
+    "Place",
     "Section",
     "Table",
     "digest_of",
@@ -67,8 +68,8 @@ MAX_BITS: Final = 24
 """Bits of a prefix at most: an index of 64 MiB."""
 
 _NUMBER: Final = struct.Struct("<I")
-_PAIR: Final = struct.Struct("<II")
-_PREFIX: Final = struct.Struct(">I")
+_PAIR_AT: Final = struct.Struct("<II").unpack_from
+_PREFIX_OF: Final = struct.Struct(">I").unpack_from
 _PREFIX_BITS: Final = 32
 _SEARCHED_AT_MOST: Final = 32
 """Entries that are searched one after the other; more are halved first."""
@@ -77,6 +78,9 @@ _BLOCK: Final = 1 << 20
 _MAX_TIME: Final = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 Buffer = bytes | mmap.mmap
+
+Place = tuple[int, int, int, int]
+"""Of a section: where its index is, 32 less its bits, where its entries are, and how many."""
 
 
 class Key(NamedTuple):
@@ -135,7 +139,7 @@ class Table:
 
         Raises: TrustError when it can't be such a file.
         """
-        self._data, self.name = data, name
+        self._data, self.name, self._find, self._width = data, name, data.find, width
         self.header = self._read_header(kind, width)
         self.sections = {section.key: section for section in self._read_sections()}
 
@@ -175,44 +179,55 @@ class Table:
         """
         if len(entry) != self.header.width:
             raise InputError(f"entry: found {len(entry)} bytes, expected {self.header.width}")
-        return self.finder(section)(entry)
+        return self.first_held([[self.place_of(section)]], [[entry]]) is not None
 
-    def finder(self, section: Section) -> Callable[[bytes], bool]:
-        """:meth:`holds` for one section, for entries that are known to have the right length."""
-        # A closure over plain values: looking each of them up would cost as much as the search.
-        data, width, index_at, count = (
-            self._data,
-            self.header.width,
-            section.index_at,
-            section.count,
-        )
-        first, shift = section.entries_at, _PREFIX_BITS - section.bits
-        prefix_of, pair_at, find = _PREFIX.unpack_from, _PAIR.unpack_from, self._data.find
+    def place_of(self, section: Section) -> Place:
+        """What :meth:`first_held` wants to know of a section."""
+        shift = _PREFIX_BITS - section.bits
+        return section.index_at, shift, section.entries_at, section.count
 
-        def holds(entry: bytes) -> bool:
-            low, high = pair_at(data, index_at + 4 * (prefix_of(entry)[0] >> shift))
-            if not low <= high <= count:
-                raise self._error("an index that does not ascend", "the numbers of its entries")
-            while high - low > _SEARCHED_AT_MOST:
-                middle = (low + high) // 2
-                at = first + middle * width
-                found = data[at : at + width]
-                if found == entry:
-                    return True
-                if found < entry:
-                    low = middle + 1
-                else:
-                    high = middle
-            end = first + high * width
-            at = find(entry, first + low * width, end)
-            while at >= 0:
-                # The same bytes may stand across two entries: that is none.
-                if not (at - first) % width:
-                    return True
-                at = find(entry, at + 1, end)
-            return False
+    def first_held(
+        self, places: Sequence[Sequence[Place]], entries: Sequence[Sequence[bytes]]
+    ) -> int | None:
+        """The first n for which one of the sections ``places[n]`` has one of ``entries[n]``.
 
-        return holds
+        The entries have the right length. None when there is no such n.
+
+        Raises: TrustError when an index is not one.
+        """
+        # One function with loops, and not one for each look-up: a call takes as long as a search.
+        data, width, find = self._data, self._width, self._find
+        for number, some in enumerate(places):
+            for entry in entries[number] if some else ():
+                prefix = _PREFIX_OF(entry)[0]
+                for index_at, shift, first, count in some:
+                    low, high = _PAIR_AT(data, index_at + 4 * (prefix >> shift))
+                    if not 0 <= high - low <= _SEARCHED_AT_MOST or high > count:
+                        low, high = self._narrow(entry, low, high, first, count)
+                    end = first + high * width
+                    at = find(entry, first + low * width, end)
+                    while at >= 0:
+                        # The same bytes may stand across two entries: that is none.
+                        if not (at - first) % width:
+                            return number
+                        at = find(entry, at + 1, end)
+        return None
+
+    def _narrow(self, entry: bytes, low: int, high: int, first: int, count: int) -> tuple[int, int]:
+        """The few entries from ``low`` to ``high`` among which it is, if it is there at all."""
+        if not low <= high <= count:
+            raise self._error("an index that does not ascend", "the numbers of its entries")
+        while high - low > _SEARCHED_AT_MOST:
+            middle = (low + high) // 2
+            at = first + middle * self._width
+            found = self._data[at : at + self._width]
+            if found == entry:
+                return middle, middle + 1
+            if found < entry:
+                low = middle + 1
+            else:
+                high = middle
+        return low, high
 
     def entries(self, section: Section) -> Iterator[bytes]:
         """A section's entries in their order."""
@@ -239,7 +254,7 @@ class Table:
             for entry in self.entries(section):
                 if entry <= before:
                     raise self._error("entries that do not ascend", "each after the one before")
-                counts[(_PREFIX.unpack_from(entry)[0] >> shift) + 1] += 1
+                counts[(_PREFIX_OF(entry)[0] >> shift) + 1] += 1
                 before = entry
             total = 0
             for number, count in enumerate(counts):

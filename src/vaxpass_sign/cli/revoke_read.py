@@ -1,0 +1,190 @@
+"""``revoke import`` and ``revoke check``: what somebody who verifies needs of revocation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vaxpass_sign.check.revocation.store import REVOKED, AllowList, RevocationStore, kind_of
+from vaxpass_sign.cli.inputs import Payload, Unread, read_inputs
+from vaxpass_sign.cli.moments import StoreExpires, in_days
+from vaxpass_sign.cli.output import plain, print_json, print_line, tell
+from vaxpass_sign.cli.show import headline
+from vaxpass_sign.errors import CertificateError, HcertError, InputError, TrustError
+from vaxpass_sign.files import read_bounded
+from vaxpass_sign.hcert.codec import decode
+from vaxpass_sign.x509 import Certificate, load_certificates
+
+__all__ = ["check_command", "import_command"]
+
+_MAX_ANCHORS_BYTES = 1024 * 1024
+
+
+def import_command(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The store's file.", show_default=False)
+    ],
+    batches: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="BATCH|FOLDER",
+            help="Signed batches (CMS, DER or base64), of any country: all that are in force.",
+            show_default=False,
+        ),
+    ],
+    anchor: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FILE",
+            help="The certificates of those who sign batches, in PEM or DER; may be given more "
+            "than once. A batch counts when one of its own country has signed it.",
+            show_default=False,
+        ),
+    ],
+    expires: StoreExpires = None,
+) -> None:
+    """Check signed batches and make the store of them that verifying asks.
+
+    One batch that is not to be believed refuses all: it is named, and the store that was there
+    stays. What has expired is left out.
+    """
+    from vaxpass_sign.check.revocation.importing import import_batches
+
+    pinned = [certificate for path in anchor for certificate in _certificates(path)]
+    until = in_days(expires, "--expires", 7)
+    done = import_batches(out, batches, pinned, expires_at=until)
+    countries = ", ".join(f"{country} {count:,}" for country, count in done.countries.items())
+    print_line(
+        f"{done.entries:,} entries of {done.batches:,} batches ({countries or 'none in force'}) in "
+        f"{out}; its silence counts until {until:%Y-%m-%d %H:%MZ}"
+    )
+    if done.expired:
+        tell(f"{done.expired:,} batches were left out: they have expired")
+
+
+def _certificates(path: Path) -> list[Certificate]:
+    try:
+        data = read_bounded(path, _MAX_ANCHORS_BYTES)
+        if len(data) > _MAX_ANCHORS_BYTES:
+            raise ValueError(f"over {_MAX_ANCHORS_BYTES} bytes")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"--anchor: {path} can't be read: {reason}; expected certificates in PEM or DER"
+        ) from error
+    try:
+        return load_certificates(data)
+    except CertificateError as error:
+        raise CertificateError(f"--anchor: {path}: {error}") from error
+
+
+def check_command(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PAYLOAD|FILE|PICTURE|-", help="As for verify.", show_default=False),
+    ] = None,
+    revocation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A revocation store or an allow-list; may be given more than once.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> int:
+    """Look whether credentials are revoked. Nothing else is checked.
+
+    Neither the signature nor anything else: verify does that. A credential counts as revoked when a
+    store has it, or when its kid has an allow-list and it is not on that.
+
+    Exit codes: 0 none is revoked, 1 one is, 2 one could not be decided (and none is revoked): it
+    can't be read, or a store is stale.
+    """
+    if not revocation:
+        raise TrustError(
+            "found no revocation file, expected one: give --revocation FILE; revoke import makes it"
+        )
+    revoked = undecided = asked = 0
+    with ExitStack() as stack:
+        files = _Files.open(stack, revocation)
+        for item in read_inputs(inputs):
+            answer = _Answer(None, str(item.error)) if isinstance(item, Unread) else files.ask(item)
+            _show(item, answer, json)
+            asked += 1
+            revoked += answer.revoked is True
+            undecided += answer.revoked is None
+    if not json:
+        tell(
+            f"{asked:,} looked up: {revoked:,} revoked, {undecided:,} not known; nothing but "
+            "revocation was checked"
+        )
+    return 1 if revoked else 2 if undecided else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """``revoked`` is None where it can't be said; ``why`` says so, or by which hash it is."""
+
+    revoked: bool | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    stores: Sequence[RevocationStore]
+    allowed: Sequence[AllowList]
+    now: datetime
+
+    @classmethod
+    def open(cls, stack: ExitStack, paths: list[Path]) -> _Files:
+        stores, allowed, now = [], [], datetime.now(UTC)
+        for path in paths:
+            file: RevocationStore | AllowList
+            if kind_of(path) == REVOKED:
+                stores.append(file := stack.enter_context(RevocationStore.open(path)))
+            else:
+                allowed.append(file := stack.enter_context(AllowList.open(path)))
+            if file.stale(now):
+                tell(f"{path} is stale since {file.expires_at:%Y-%m-%d %H:%MZ}; get a newer one")
+        return cls(stores, allowed, now)
+
+    def ask(self, payload: Payload) -> _Answer:
+        try:
+            hcert = decode(payload.text)
+        except HcertError as error:
+            return _Answer(None, f"{error} [{error.code}]")
+        for store in self.stores:
+            if found := store.revoked(hcert):
+                return _Answer(True, f"a store has its {found}")
+        lists = [allowed for allowed in self.allowed if allowed.kid == hcert.kid]
+        if not all(allowed.permits(hcert) for allowed in lists):
+            return _Answer(True, "its key was stolen, and it is not on that key's allow-list")
+        if not self.stores and not lists:
+            return _Answer(None, "there is no store, and no allow-list is about its kid")
+        # Of a stale file only what it revokes counts.
+        if any(file.stale(self.now) for file in (*self.stores, *lists)):
+            return _Answer(None, "no store has it, and one that was asked is stale")
+        return _Answer(False, "it is on its key's allow-list" if lists else "no store has it")
+
+
+def _show(item: Payload | Unread, answer: _Answer, json: bool) -> None:
+    if json:
+        line: dict[str, Any] = {"input": item.source, "line": getattr(item, "line", None)}
+        said = {"revoked": answer.revoked, "why": answer.why, "checked": "revocation alone"}
+        print_json(line | said)
+        return
+    words = {
+        True: ("REVOKED", "red"),
+        False: ("NOT REVOKED", "green"),
+        None: ("NOT KNOWN", "yellow"),
+    }
+    word, colour = words[answer.revoked]
+    print_line(headline(word, colour, item.place if isinstance(item, Payload) else item.source))
+    print_line(f"  {plain(answer.why)}")
