@@ -106,6 +106,22 @@ def test_a_pdf_is_verified_page_by_page(vaxpass, desk: Desk, tmp_path: Path) -> 
     assert (done.code, done.err) == (1, "")
 
 
+def test_a_page_with_a_smudged_code_is_undecided(vaxpass, desk: Desk, tmp_path: Path) -> None:
+    """What could be read of it is verified all the same."""
+    path = tmp_path / "scan.pdf"
+    smudge = b"1 g 85 660 80 80 re f\n"
+    smudged = drawn(forged(desk.text), 50) + smudge
+    path.write_bytes(pages([smudged, drawn(desk.text, 50)]))
+    done = vaxpass("verify", "--json", "--trust", desk.trust, path)
+    assert [(o["input"], o["valid"]) for o in done.objects] == [
+        (f"{path}, page 1", None),
+        (f"{path}, page 2", True),
+    ]
+    assert done.code == 2
+    assert done.message == done.objects[0]["error"]
+    assert done.message.startswith(f"{path}, page 1: a QR code was found on the page and can't be")
+
+
 def test_a_pdf_is_inspected(vaxpass, desk: Desk, tmp_path: Path) -> None:
     """inspect reads it too."""
     path = tmp_path / "scan.pdf"
@@ -339,7 +355,12 @@ def test_a_line_is_answered_before_the_pipe_ends(desk: Desk) -> None:
     """A scanner that types a line gets its Verdict at once, though more may come."""
     command = [*PROGRAM, "verify", "--json", "--trust", desk.trust, "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
-        for text, valid in ((desk.text, True), (forged(desk.text), False), (desk.text, True)):
+        for text, valid in (
+            ("HC1:NO", False),
+            (desk.text, True),
+            (forged(desk.text), False),
+            (desk.text, True),
+        ):
             running.stdin.write(f"{text}\n".encode())
             running.stdin.flush()
             assert json.loads(running.stdout.readline())["valid"] is valid

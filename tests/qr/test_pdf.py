@@ -97,6 +97,12 @@ def test_a_sheet_of_several_people() -> None:
     assert texts_of(pages([sheet])) == [(1, tuple(TEXTS))]
 
 
+def test_a_dense_code_beside_one_that_is_read() -> None:
+    """At 300 dpi the second is seen and not read; the page is tried again for it."""
+    [(_, texts)] = texts_of(pages([drawn(TEXT, 50) + drawn(LONGEST, 12.5, 300)]))
+    assert set(texts) == {TEXT, LONGEST}
+
+
 @pytest.mark.parametrize(
     "contents",
     [
@@ -318,6 +324,20 @@ def test_the_child_is_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     )
     [page] = read_pdf(pages([b""]))
     assert not set(page.texts) - {"LC_CTYPE", "LD_LIBRARY_PATH"}
+
+
+def test_the_limits_are_the_childs() -> None:
+    """No core file with personal data, no file at all; a lower limit of ours is not an error."""
+    code = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))\n"
+        "from vaxpass_sign.qr.pages import limit_self\n"
+        "limit_self(2**30, 60)\n"
+        "names = 'AS', 'CPU', 'CORE', 'FSIZE', 'NOFILE'\n"
+        "print([resource.getrlimit(getattr(resource, f'RLIMIT_{n}')) for n in names])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str([(2**30, 2**30), (60, 61), (0, 0), (0, 0), (32, 32)])
 
 
 def test_pdfium_is_not_loaded_here() -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from vaxpass_sign.qr.symbols import MAX_SIDE, Symbols, find_symbols
 
-__all__ = ["MAX_PAGES", "MAX_PAGE_PIXELS", "main", "scales_of"]
+__all__ = ["MAX_PAGES", "MAX_PAGE_PIXELS", "limit_self", "main", "scales_of"]
 
 MAX_PAGES: Final = 100
 MAX_PAGE_PIXELS: Final = 50_000_000
@@ -28,7 +28,8 @@ MAX_PAGE_PIXELS: Final = 50_000_000
 
 _DPI: Final = (300, 600)
 """A symbol of version 25 that is 2 cm wide has 2 pixels a module at 300 dpi; the second is for
-smaller ones, and for what the first doesn't read."""
+smaller ones, and for what the first doesn't read. A page of which the first reads all that it sees
+is not tried again: a symbol that it does not see, below 13 mm for version 25, is missed then."""
 
 _POINTS_PER_INCH: Final = 72
 _NO_PASSWORD_GIVEN: Final = 4  # FPDF_ERR_PASSWORD of fpdfview.h
@@ -36,7 +37,12 @@ _NO_PASSWORD_GIVEN: Final = 4  # FPDF_ERR_PASSWORD of fpdfview.h
 
 def main() -> None:
     """Read the PDF on standard input; arguments: bytes of memory, seconds of processor."""
-    memory, seconds = map(int, sys.argv[1:])
+    limit_self(*map(int, sys.argv[1:]))
+    _read(sys.stdin.buffer.read())
+
+
+def limit_self(memory: int, seconds: int) -> None:
+    """Limit this process for good to so many bytes of address space and seconds of processor."""
     for what, most in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),  # a core file would hold personal data
@@ -46,7 +52,6 @@ def main() -> None:
         _limit(what, most)
     # At the soft limit comes SIGXCPU, which tells why; at the hard one, a second later, SIGKILL.
     _limit(resource.RLIMIT_CPU, seconds + 1, seconds)
-    _read(sys.stdin.buffer.read())
 
 
 def _limit(what: int, most: int, soft: int | None = None) -> None:
