@@ -197,9 +197,9 @@ def test_a_damaged_file_is_found(tmp_path: Path) -> None:
     [
         (lambda path: None, "can't be read: No such file"),
         (lambda path: path.mkdir(), r"found no \.vxrev file"),
-        (lambda path: path.write_bytes(b""), "found 0 bytes of something else"),
-        (lambda path: path.write_bytes(b"VXPREVOC"), "found 8 bytes of something else"),
-        (lambda path: path.write_text("HC1:" * 100), "found 400 bytes of something else"),
+        (lambda path: path.write_bytes(b""), "found something else"),
+        (lambda path: path.write_bytes(b"VXPREVOC"), "found something else"),
+        (lambda path: path.write_text("HC1:" * 100), "found something else"),
     ],
     ids=["missing", "an empty folder", "empty", "cut", "text"],
 )

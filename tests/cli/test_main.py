@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import vaxpass_sign.cli.verify
+import vaxpass_sign.check.asked
 from vaxpass_sign.cli.app import COMMANDS
 
 
@@ -85,8 +85,8 @@ def test_a_fault_of_our_own_shows_no_value(vaxpass, desk, monkeypatch) -> None:
     def broken(text: str, *_: object, **__: object) -> None:
         raise RuntimeError(text)
 
-    monkeypatch.setattr(vaxpass_sign.cli.verify, "verify", broken)
-    done = vaxpass("verify", "--trust", desk.trust, desk.payload)
+    monkeypatch.setattr(vaxpass_sign.check.asked, "verify", broken)
+    done = vaxpass("verify", "--trust", desk.trust, stdin=desk.text.encode())
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch(r"a fault of .* \(RuntimeError in broken:\d+\): report it", done.message)
     assert desk.text not in done.err

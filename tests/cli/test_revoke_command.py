@@ -116,7 +116,7 @@ def test_from_a_credential_to_its_refusal(revoked: Office, vaxpass) -> None:
     )
     second = Issuer(signer_of(private_key("second")), dsc_for_today("second"), "VN", "Bộ Y tế")
     renewed = second.issue(record_from_mapping(RECORD), ci_of(office.text))
-    for store in (office.store, office.out / "revoked.store"):
+    for store in (office.store, office.out / "revoked.vxrev"):
         for text, code in (
             (office.text, 1),
             (twin, 1),
@@ -138,7 +138,7 @@ def test_from_a_credential_to_its_refusal(revoked: Office, vaxpass) -> None:
 
 
 def test_json(revoked: Office, vaxpass) -> None:
-    store = revoked.out / "revoked.store"
+    store = revoked.out / "revoked.vxrev"
     done = check(
         vaxpass, "--json", "--revocation", store, stdin=f"{revoked.text}\n{revoked.other}\nHC1:x\n"
     )
@@ -226,7 +226,7 @@ def test_uvcis(office: Office, vaxpass) -> None:
     )
     assert "0 new entries, 0 prolonged, 5 there before" in piped.out
     assert export(vaxpass, office).code == 0
-    store = office.out / "revoked.store"
+    store = office.out / "revoked.vxrev"
     assert check(vaxpass, "--revocation", store, stdin=office.text).code == 1
 
 
@@ -318,7 +318,7 @@ def test_export_says_what_it_did(office: Office, vaxpass) -> None:
     vaxpass("revoke", "add", office.register, office.payload, "--country", "VN")
     done = export(vaxpass, office)
     assert done.out == (
-        f"2 batches signed (2 of them new), 0 there before; 2 entries in {office.out}/revoked.store\n"
+        f"2 batches signed (2 of them new), 0 there before; 2 entries in {office.out}/revoked.vxrev\n"
     )
     next(office.out.glob("batch-000001*")).unlink()
     assert export(vaxpass, office).out.startswith(
@@ -326,7 +326,7 @@ def test_export_says_what_it_did(office: Office, vaxpass) -> None:
     )
     done = export(vaxpass, office, "--expires", SOON)
     assert done.out.startswith("0 batches signed")
-    with RevocationStore.open(office.out / "revoked.store") as store:
+    with RevocationStore.open(office.out / "revoked.vxrev") as store:
         assert store.expires_at == TODAY + timedelta(days=30)
     assert export(vaxpass, office, "--expires", "2020-01-01T00:00:00Z").code == 2
 
@@ -413,7 +413,7 @@ def test_import_refuses(revoked: Office, vaxpass) -> None:
 def test_what_can_not_be_decided(revoked: Office, vaxpass) -> None:
     """No file, no readable payload, a stale store: 2. What a stale store revokes stays revoked."""
     office = revoked
-    store = office.out / "revoked.store"
+    store = office.out / "revoked.vxrev"
     done = check(vaxpass, stdin=office.text)
     assert done.code == 2
     assert "give --revocation FILE" in done.message
@@ -432,7 +432,7 @@ def test_what_can_not_be_decided(revoked: Office, vaxpass) -> None:
     done = check(vaxpass, "--revocation", stale, stdin=office.other)
     assert done.code == 2
     assert "NOT KNOWN" in done.out
-    assert "is stale since" in done.err
+    assert "its silence does not; get a new one" in done.err
     assert check(vaxpass, "--revocation", stale, stdin=office.text).code == 1
     both = check(vaxpass, "--revocation", stale, "--revocation", store, stdin=office.other)
     assert both.code == 2

@@ -256,19 +256,19 @@ def judge_revocation(
     if policy.revocation is Demand.OFF:
         return
     if revocations is not None:
-        if not revocations.honest(hcert, dsc):
+        if not revocations.honest(hcert):
             raise StepFailedError(
                 Reason.KEY_REVOKED,
                 f"the key with kid {dsc.kid.hex()} was stolen, and this is not among what it"
                 " honestly signed: do not believe it",
             )
-        hash_type = revocations.revoked(hcert, dsc)
+        hash_type = revocations.revoked(hcert, dsc.country)
         if hash_type is not None:
             raise StepFailedError(
                 Reason.REVOKED, f"its issuer revoked it (by its {hash_type} hash)"
             )
     if policy.revocation is Demand.REQUIRED and not is_revocation_known(revocations, at):
-        end = revocations.oldest() if revocations else None
+        end = revocations.expiry() if revocations else None
         found = f"one that expired at {_time(end)}" if end else "none"
         raise StepFailedError(
             Reason.REVOCATION_UNKNOWN,

@@ -56,7 +56,7 @@ def export_command(
 
     Entries that are in no batch yet are put into new ones (at most 1000 entries, one type and kid).
     Each batch that has no file in OUT is signed; a file that is there is left alone. It can be
-    stopped at any time: the same command goes on. OUT/revoked.store is made anew each time.
+    stopped at any time: the same command goes on. OUT/revoked.vxrev is made anew each time.
     """
     from vaxpass_sign.revocation.export import STORE_NAME, export_batches
     from vaxpass_sign.revocation.register import Register

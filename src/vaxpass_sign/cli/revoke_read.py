@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from vaxpass_sign.check.revocation.store import REVOKED, AllowList, RevocationStore, kind_of
+from vaxpass_sign.check.revocation import Revocations
 from vaxpass_sign.cli.inputs import Payload, Unread, read_inputs
 from vaxpass_sign.cli.moments import StoreExpires, in_days
 from vaxpass_sign.cli.output import plain, print_json, print_line, tell
 from vaxpass_sign.cli.show import headline
+from vaxpass_sign.cli.stores import load_revocations
 from vaxpass_sign.errors import CertificateError, HcertError, InputError, TrustError
 from vaxpass_sign.files import read_bounded
 from vaxpass_sign.hcert.codec import decode
@@ -92,8 +91,8 @@ def check_command(
     revocation: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE",
-            help="A revocation store or an allow-list; may be given more than once.",
+            metavar="PATH",
+            help="As for verify.",
             show_default=False,
         ),
     ] = None,
@@ -107,15 +106,18 @@ def check_command(
     Exit codes: 0 none is revoked, 1 one is, 2 one could not be decided (and none is revoked): it
     can't be read, or a store is stale.
     """
-    if not revocation:
-        raise TrustError(
-            "found no revocation file, expected one: give --revocation FILE; revoke import makes it"
-        )
-    revoked = undecided = asked = 0
-    with ExitStack() as stack:
-        files = _Files.open(stack, revocation)
+    with load_revocations(revocation or [], None) as revocations:
+        if not revocations.stores and not revocations.allow_lists:
+            raise TrustError(
+                "found no revocation file, expected one: give --revocation FILE; revoke import "
+                "makes it"
+            )
+        now, revoked, undecided, asked = datetime.now(UTC), 0, 0, 0
         for item in read_inputs(inputs):
-            answer = _Answer(None, str(item.error)) if isinstance(item, Unread) else files.ask(item)
+            if isinstance(item, Unread):
+                answer = _Answer(None, str(item.error))
+            else:
+                answer = _ask(revocations, item, now)
             _show(item, answer, json)
             asked += 1
             revoked += answer.revoked is True
@@ -136,42 +138,21 @@ class _Answer:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    stores: Sequence[RevocationStore]
-    allowed: Sequence[AllowList]
-    now: datetime
-
-    @classmethod
-    def open(cls, stack: ExitStack, paths: list[Path]) -> _Files:
-        stores, allowed, now = [], [], datetime.now(UTC)
-        for path in paths:
-            file: RevocationStore | AllowList
-            if kind_of(path) == REVOKED:
-                stores.append(file := stack.enter_context(RevocationStore.open(path)))
-            else:
-                allowed.append(file := stack.enter_context(AllowList.open(path)))
-            if file.stale(now):
-                tell(f"{path} is stale since {file.expires_at:%Y-%m-%d %H:%MZ}; get a newer one")
-        return cls(stores, allowed, now)
-
-    def ask(self, payload: Payload) -> _Answer:
-        try:
-            hcert = decode(payload.text)
-        except HcertError as error:
-            return _Answer(None, f"{error} [{error.code}]")
-        for store in self.stores:
-            if found := store.revoked(hcert):
-                return _Answer(True, f"a store has its {found}")
-        lists = [allowed for allowed in self.allowed if allowed.kid == hcert.kid]
-        if not all(allowed.permits(hcert) for allowed in lists):
-            return _Answer(True, "its key was stolen, and it is not on that key's allow-list")
-        if not self.stores and not lists:
-            return _Answer(None, "there is no store, and no allow-list is about its kid")
-        # Of a stale file only what it revokes counts.
-        if any(file.stale(self.now) for file in (*self.stores, *lists)):
-            return _Answer(None, "no store has it, and one that was asked is stale")
-        return _Answer(False, "it is on its key's allow-list" if lists else "no store has it")
+def _ask(revocations: Revocations, payload: Payload, now: datetime) -> _Answer:
+    try:
+        hcert = decode(payload.text)
+    except HcertError as error:
+        return _Answer(None, f"{error} [{error.code}]")
+    if found := revocations.revoked(hcert):
+        return _Answer(True, f"a store has its {found}")
+    if not revocations.honest(hcert):
+        return _Answer(True, "its key was stolen, and it is not on that key's allow-list")
+    is_listed = revocations.about_key(hcert)
+    if not revocations.stores and not is_listed:
+        return _Answer(None, "there is no store, and no allow-list is about its kid")
+    if revocations.stores and not revocations.answers(now):
+        return _Answer(None, "no store has it, and one that was asked has expired")
+    return _Answer(False, "it is on its key's allow-list" if is_listed else "no store has it")
 
 
 def _show(item: Payload | Unread, answer: _Answer, json: bool) -> None:

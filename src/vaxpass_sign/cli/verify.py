@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +15,8 @@ from vaxpass_sign.check.sentences import LANGUAGES, sentence
 from vaxpass_sign.check.verdict import Reason
 from vaxpass_sign.cli.inputs import InBlocks, read_many
 from vaxpass_sign.cli.judging import show_verdicts, write_table
+from vaxpass_sign.cli.moments import moment_of
 from vaxpass_sign.cli.stores import load_revocations, load_trust
-from vaxpass_sign.errors import InputError
 
 __all__ = ["command"]
 
@@ -101,11 +100,11 @@ def command(
         typer.Option(metavar="NAME", help="The column of a Parquet table that has the payloads."),
     ] = COLUMN,
 ) -> int:
-    """Check credentials: signature, validity, key usage, schema, revocation.
+    """Check credentials, from the signature to revocation.
 
     Exit codes: 0 all valid, 1 one is not, 2 one could not be decided (and none is invalid).
     """
-    moment, asked, language = _moment(at), policy_named(policy), _language(lang)
+    moment, asked, language = moment_of(at, "--at"), policy_named(policy), _language(lang)
     store = load_trust(trust or [], anchor or [])
     with load_revocations(revocation or [], moment) as revocations:
         question = Asked(store, moment, asked, revocations)
@@ -124,18 +123,3 @@ def _language(asked: str | None) -> str:
     names = (os.environ.get(name) for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"))
     locale = next(filter(None, names), "")
     return locale[:2] if locale[:2] in LANGUAGES else "en"
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.utcoffset() is None:
-        raise InputError(
-            f"--at: found {text[:40]!r}, expected a time with its offset, such as "
-            "2026-11-22T10:00:00+07:00 or 2026-11-22T03:00:00Z"
-        )
-    return moment

@@ -7,7 +7,7 @@ The order of writes, and what holds if we stop after each:
 2. Each unexpired batch that has no file in the folder is signed and its file written, whole or not
    at all. A stop between two leaves those that are done; the next run signs the others and none
    anew.
-3. ``revoked.store`` is written, whole or not at all; so it is never newer than the batches.
+3. ``revoked.vxrev`` is written, whole or not at all; so it is never newer than the batches.
 
 Recovery is the same call again. One program at a time works on a folder.
 """
@@ -33,7 +33,7 @@ from vaxpass_sign.x509 import Certificate
 
 __all__ = ["STORE_DAYS", "STORE_NAME", "Exported", "export_batches"]
 
-STORE_NAME: Final = "revoked.store"
+STORE_NAME: Final = "revoked.vxrev"
 
 STORE_DAYS: Final = 7
 """Days after which a store's silence stops counting, unless said otherwise."""

@@ -59,7 +59,7 @@ def run(folder: Path, *sources: Path, anchors=(VN, LA), at=NOW):
 def test_one_store_of_all_countries(batches: Path, tmp_path: Path) -> None:
     """Scopes apart, base64 or DER, folders and files; stores and hidden files in a folder are left."""
     (batches / ".4.cms.tmp").write_bytes(b"half")
-    write_store(batches / "revoked.store", [], expires_at=END, created_at=NOW)
+    write_store(batches / "revoked.vxrev", [], expires_at=END, created_at=NOW)
     done = run(tmp_path, batches)
     assert (done.batches, done.expired, done.entries) == (3, 0, 3 + 898 + 3)
     assert done.countries == {"LA": 1, "VN": 2}

@@ -1,9 +1,9 @@
 """What a verifier knows of revocation: stores of revoked credentials and allow-lists, added up.
 
 A revoked credential is revoked whatever the age of the file that says so. The silence of a store
-counts until it expires: :meth:`Revocations.answers` says whether any still does. (A store that has
-no entry of a country is silent about it too; that its maker gathers that country's batches is the
-verifier's own knowledge.)
+counts until it expires: :meth:`Revocations.answers` says whether that of all of them does. (A store
+that has no entry of a country is silent about it too; that its maker gathers that country's batches
+is the verifier's own knowledge.)
 
 >>> Revocations().answers(datetime(2026, 1, 1, tzinfo=UTC))
 False
@@ -19,12 +19,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from vaxpass_sign.check.revocation.hashes import HashType
-from vaxpass_sign.check.revocation.store import ALLOWED, AllowList, RevocationStore
-from vaxpass_sign.check.revocation.table import HEADER, MAGIC
+from vaxpass_sign.check.revocation.store import ALLOWED, AllowList, RevocationStore, kind_of
 from vaxpass_sign.errors import TrustError
-from vaxpass_sign.files import read_bounded
 from vaxpass_sign.hcert.codec import Hcert
-from vaxpass_sign.x509 import Certificate
 
 __all__ = ["MAX_FILES", "SUFFIX", "Revocations"]
 
@@ -46,7 +43,7 @@ class Revocations:
     ) -> None:
         self.stores = tuple(stores)
         self.allow_lists = tuple(allow_lists)
-        by_kid: dict[bytes, list[AllowList]] = {}
+        by_kid: dict[bytes | None, list[AllowList]] = {}
         for allow_list in self.allow_lists:
             by_kid.setdefault(allow_list.kid, []).append(allow_list)
         self._by_kid = by_kid
@@ -63,7 +60,7 @@ class Revocations:
         allow_lists: list[AllowList] = []
         try:
             for path in _files(Path(path) for path in paths):
-                if _kind_of(path) == ALLOWED:
+                if kind_of(path) == ALLOWED:
                     allow_lists.append(AllowList.open(path, check=check))
                 else:
                     stores.append(RevocationStore.open(path, check=check))
@@ -73,31 +70,39 @@ class Revocations:
         return cls(stores, allow_lists)
 
     def answers(self, at: datetime) -> bool:
-        """Whether the silence of any store still counts at a moment (an aware datetime)."""
-        return any(not store.stale(at) for store in self.stores)
+        """Whether there are stores and the silence of all of them still counts at a moment.
 
-    def oldest(self) -> datetime | None:
-        """When the store that has expired, or will first, does so; None without stores."""
+        ``at``: an aware datetime.
+        """
+        return bool(self.stores) and not any(store.stale(at) for store in self.stores)
+
+    def expiry(self) -> datetime | None:
+        """From when on they don't answer any more; None without stores."""
         return min((store.expires_at for store in self.stores), default=None)
 
-    def revoked(self, hcert: Hcert, dsc: Certificate) -> HashType | None:
-        """By which hash a store revokes an HCERT that the DSC signed; None when none does.
+    def revoked(self, hcert: Hcert, country: str | None = None) -> HashType | None:
+        """By which hash a store revokes an HCERT; None when none does.
 
+        ``country``: that of the DSC which signed it, see :meth:`RevocationStore.revoked`.
         Raises: TrustError when a file turns out not to be sound.
         """
         for store in self.stores:
-            found = store.revoked(hcert, dsc.country)
+            found = store.revoked(hcert, country)
             if found is not None:
                 return found
         return None
 
-    def honest(self, hcert: Hcert, dsc: Certificate) -> bool:
-        """Whether the DSC's key was not stolen, or the HCERT is among what it honestly signed.
+    def about_key(self, hcert: Hcert) -> bool:
+        """Whether the key of the HCERT's kid was stolen: there is an allow-list of it."""
+        return hcert.kid in self._by_kid
+
+    def honest(self, hcert: Hcert) -> bool:
+        """Whether the key of its kid was not stolen, or it is among what that honestly signed.
 
         A key that signed in several campaigns has several lists; one of them is enough.
         Raises: TrustError when a file turns out not to be sound.
         """
-        lists = self._by_kid.get(dsc.kid)
+        lists = self._by_kid.get(hcert.kid)
         return lists is None or any(allow_list.permits(hcert) for allow_list in lists)
 
     def __reduce__(self) -> tuple[Callable[..., Revocations], tuple[object, ...]]:
@@ -146,14 +151,3 @@ def _files(paths: Iterable[Path]) -> list[Path]:
             "of them"
         )
     return found
-
-
-def _kind_of(path: Path) -> int:
-    """The kind that a file's header says, 0 when it has none: opening it says what is wrong."""
-    try:
-        head = read_bounded(path, HEADER.size)
-    except (OSError, ValueError):
-        return 0
-    if len(head) < HEADER.size or not head.startswith(MAGIC):
-        return 0
-    return int(HEADER.unpack_from(head)[2])
