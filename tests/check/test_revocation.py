@@ -216,3 +216,15 @@ def test_too_many_files(tmp_path: Path) -> None:
     path = store_with(tmp_path / "a.vxrev")
     with pytest.raises(TrustError, match="found 1001 revocation files, expected at most 1000"):
         Revocations.open([path] * 1001)
+
+
+def test_one_expired_store_among_several(tmp_path: Path) -> None:
+    """Its silence is missing, so it is not known; what any of them revokes is revoked."""
+    old = tmp_path / "old.vxrev"
+    write_store(old, [], expires_at=AT, created_at=MADE)
+    fresh = store_with(tmp_path / "fresh.vxrev")
+    with Revocations.open([old, fresh]) as revocations:
+        assert judged(TEXT, revocations).reason is Reason.REVOKED
+        assert judged(ANOTHER, revocations, REQUIRED).reason is Reason.REVOCATION_UNKNOWN
+    with Revocations.open([fresh]) as revocations:
+        assert judged(ANOTHER, revocations, REQUIRED).valid

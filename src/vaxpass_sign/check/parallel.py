@@ -9,22 +9,19 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vaxpass_sign.check.asked import Asked
 from vaxpass_sign.check.many import BatchVerifier
 from vaxpass_sign.check.verify import moment
 from vaxpass_sign.errors import InputError
-from vaxpass_sign.workers import (
-    Pool,
-    collector_paused,
-    refuse_in_a_starting_worker,
-    spawn_worker,
-)
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from vaxpass_sign.workers import Pool
 
 __all__ = ["verify_blocks"]
 
@@ -61,11 +58,25 @@ def verify_blocks(
         verifier = _verifier_of(asked)
         yield from (work(verifier, block) for block in first)
         return
+    yield from _by_processes(asked, chain(first, rest), work, workers)
+
+
+def _by_processes(
+    asked: Asked,
+    blocks: Iterator[B],
+    work: Callable[[BatchVerifier, B], R],
+    workers: int | None,
+) -> Iterator[R]:
+    # Only here: a single block, such as one credential at a counter, needs none of this.
+    from concurrent.futures.process import BrokenProcessPool
+
+    from vaxpass_sign.workers import Pool, refuse_in_a_starting_worker, spawn_worker
+
     refuse_in_a_starting_worker()
     count = workers or len(os.sched_getaffinity(0))
     try:
         with Pool(count, lambda _: spawn_worker(_begin, asked, work)) as pool:
-            yield from _in_order(pool, chain(first, rest))
+            yield from _in_order(pool, blocks)
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process was ended from outside (by the system, if memory ran out): the "
@@ -104,5 +115,7 @@ def _begin(asked: Asked, work: Callable[..., object]) -> None:
 
 
 def _work(block: object) -> Any:
+    from vaxpass_sign.workers import collector_paused
+
     with collector_paused():
         return _do(_verifier, block)
