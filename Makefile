@@ -31,6 +31,7 @@ bench: $(STAMP) $(CWT_STAMP) softhsm compiler
 	$(BIN)/python benchmarks/sign.py
 	$(BIN)/python benchmarks/deflate.py
 	$(BIN)/python benchmarks/verify.py
+	$(BIN)/python benchmarks/verify_table.py
 	$(BIN)/python benchmarks/revocation.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/scale.py --sizes 30000 300000

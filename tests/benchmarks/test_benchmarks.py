@@ -30,6 +30,10 @@ PROMISED = {
         {"one_per_s", "many_per_s", "bare_verify_per_s", "python_cwt_per_s"},
         {"one_vs_bare_verify", "many_vs_bare_verify", "one_vs_python_cwt"},
     ),
+    "verify_table": (
+        {"payloads", "verdicts_per_s", "bare_loops_per_s", "pss_mb"},
+        {"table_vs_bare_loops"},
+    ),
     "batch": (
         {"sign_per_s", "audit_per_s", "pss_mb"},
         {"sign_vs_bare_loop", "audit_vs_bare_loop"},
@@ -51,6 +55,7 @@ PROMISED = {
     "tune": ({"one_record_seconds", "sign_per_s", "bare_loops_per_s"}, {"slow_vs_bare_loop"}),
 }
 SMALL = {
+    "verify_table": ("--payloads", "3000", "--rounds", "1"),
     "batch": ("--people", "2000", "--rounds", "1"),
     "scale": ("--sizes", "500", "1000"),
     "tune": ("--slow", "2", "--at-once", "2", "--only", "1x2", "--records", "200", "--rounds", "1"),
