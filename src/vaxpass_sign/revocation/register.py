@@ -11,7 +11,7 @@ Rules that this module keeps:
 * What returned is on the disk: SQLite in WAL mode with synchronous=FULL, on a local disk. Programs
   that change it take turns.
 * A file that is no register, or is damaged, is refused before anything of it is believed: its
-  tables must be these, and every page is looked at once when it is opened (0.1 s for 100,000
+  tables must be these, and every page is looked at once when it is opened (0.04 s for 100,000
   entries).
 
 >>> import tempfile
