@@ -153,6 +153,30 @@ def test_keep_a_trust_list_runs(tmp_path: Path) -> None:
     assert refusal.status == 2
 
 
+def test_revoke_runs(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Every command of the page on revocation does what it says, and says what is shown."""
+    if shutil.which("openssl") is None:
+        missing("openssl")
+    page = DOCS / "how-to" / "revoke.md"
+    ran = run_page(page, tmp_path_factory.mktemp("revoke"), TOY_PIN)
+    check_commands(ran)
+    changing = re.compile(r"[0-9a-f]{16}|[0-9-]{10} [0-9:]{5}Z")
+    compared = 0
+    for command in ran:
+        if " revoke " in command.text or command.text == "echo $?":
+            shown = [line for line in command.shown.splitlines() if "…" not in line]
+            output = changing.sub("#", command.output).splitlines()
+            assert [line for line in shown if changing.sub("#", line) not in output] == []
+            compared += len(shown)
+    assert compared > 20
+    assert not [command for command in ran if TOY_PIN in command.text + command.output]
+    # What the table at the end quotes is what the program says.
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+    for row in re.findall(r"^\| `(.*?)` \|", page.read_text("utf-8"), re.MULTILINE):
+        words = re.sub(r"^found | …$|BUSY.*", "", row)
+        assert words in source, row
+
+
 def test_token_code_runs(tmp_path_factory: pytest.TempPathFactory, proxy_library: Path) -> None:
     """Every command of the page on the proxy does what it says, with the two files that it names."""
     if find_softhsm() is None or shutil.which("softhsm2-util") is None:

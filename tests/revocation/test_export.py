@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -180,8 +181,6 @@ def test_places_that_can_not_be_written(register: Register, tmp_path: Path) -> N
 
 def test_a_register_that_was_changed_signs_nothing(register: Register, tmp_path: Path) -> None:
     """A batch that was committed is published as it was, or not at all."""
-    import sqlite3
-
     fill(register, 300)
     register.make_batches(now_s=NOW_S)
     with sqlite3.connect(tmp_path / "register") as database:
@@ -190,6 +189,32 @@ def test_a_register_that_was_changed_signs_nothing(register: Register, tmp_path:
     with pytest.raises(TrustError, match="another content in batch 1"):
         export_batches(register, tmp_path / "out", CERTIFICATE, opening, now=NOW)
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_an_index_that_lacks_an_entry(register: Register, tmp_path: Path) -> None:
+    """It would never be published: nothing is, and it is said."""
+    fill(register, 30)
+    register.close()
+    path = tmp_path / "register"
+
+    def run(*statements: tuple[str, tuple]) -> None:
+        database = sqlite3.connect(path)
+        for statement, values in statements:
+            database.execute(statement, values)
+        database.commit()
+        database.close()
+
+    database = sqlite3.connect(path)
+    [row] = database.execute("SELECT * FROM sqlite_schema WHERE name = 'by_batch'").fetchall()
+    database.close()
+    writable = ("PRAGMA writable_schema = ON", ())
+    run(writable, ("DELETE FROM sqlite_schema WHERE name = 'by_batch'", ()))
+    added = "(hash_type, kid, hash, expires_at, revoked_at) VALUES (1, x'', ?, ?, ?)"
+    run((f"INSERT INTO entries {added}", (bytes(16), NOW_S + DAY, NOW_S)))
+    run(writable, ("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", row))
+    with Register.open(path) as again, pytest.raises(TrustError, match="an index that is"):
+        export_batches(again, tmp_path / "out", CERTIFICATE, never, now=NOW)
+    assert not list((tmp_path / "out").iterdir())
 
 
 # --- crashes ---------------------------------------------------------------------------------

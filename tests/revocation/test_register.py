@@ -382,6 +382,27 @@ def test_what_is_no_register(tmp_path: Path, name: str) -> None:
     assert str(path) in str(caught.value)
 
 
+def test_pages_that_are_used_twice(tmp_path: Path) -> None:
+    """A small file can't claim a large content: pages of pages of the same page."""
+    path = tmp_path / "register"
+    with Register.create(path, "VN", now_s=NOW) as register:
+        register.add(entries(2000), now_s=NOW)
+    with closing(sqlite3.connect(path)) as database:
+        [(root,)] = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'entries'")
+    data = bytearray(path.read_bytes())
+    page = memoryview(data)[4096 * (root - 1) : 4096 * root]
+    assert page[0] == 5  # an interior page: two bytes for each child, where its pointer stands
+    count = int.from_bytes(page[3:5], "big")
+    assert count > 3
+    places = [int.from_bytes(page[12 + 2 * n : 14 + 2 * n], "big") for n in range(count)]
+    for place in places[1:]:
+        page[place : place + 4] = page[places[0] : places[0] + 4]
+    page.release()
+    path.write_bytes(data)
+    with pytest.raises(TrustError, match="damaged pages"):
+        Register.open(path)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_bytes_that_were_changed(tmp_path: Path, seed: int) -> None:
     """One of our errors, or what was there: no other exception, no hang."""

@@ -79,6 +79,7 @@ def export_batches(  # noqa: PLR0913 (each is a part of what is published)
     now_s = int(now.timestamp())
     make_directory(folder)
     with _alone(folder):
+        register.check_indexes()
         made = register.make_batches(now_s=now_s)
         signed = there = 0
         with ExitStack() as stack:

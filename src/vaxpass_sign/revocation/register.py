@@ -11,8 +11,8 @@ Rules that this module keeps:
 * What returned is on the disk: SQLite in WAL mode with synchronous=FULL, on a local disk. Programs
   that change it take turns.
 * A file that is no register, or is damaged, is refused before anything of it is believed: its
-  tables must be these, and every page is looked at once when it is opened (0.1 s for 100,000
-  entries).
+  tables must be these, and every page is looked at once when it is opened (0.04 s for 100,000
+  entries; :meth:`check_indexes` compares more, and an export begins with that).
 
 >>> import tempfile
 >>> from pathlib import Path
@@ -243,8 +243,6 @@ class Register(RegisterFile):
         """
         with self._using():
             hashes = self._hashes("WHERE batch = ? LIMIT ?", numbered.number, MAX_BATCH_ENTRIES + 1)
-        if len(hashes) != numbered.entries:
-            raise self._damaged(f"{len(hashes)} entries in batch {numbered.number}")
         batch = self._batch(numbered.hash_type, numbered.kid, numbered.expires_s, hashes)
         if sha256(batch.to_json()).digest() != numbered.sha256:
             raise self._damaged(f"another content in batch {numbered.number} than it was made with")

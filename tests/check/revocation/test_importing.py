@@ -157,6 +157,12 @@ def test_a_bad_batch_refuses_all(batches: Path, tmp_path: Path, change) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["batches", "store"]
 
 
+def test_a_large_file_is_not_read_on(batches: Path, tmp_path: Path) -> None:
+    large(batches)
+    with pytest.raises(TrustError, match=r"2\.cms: found over 524288 bytes"):
+        run(tmp_path, batches)
+
+
 def test_nothing_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     for sources in ((), (tmp_path / "empty",)):

@@ -374,6 +374,22 @@ def test_every_number_of_the_index(value: int) -> None:
     assert refused or value <= 300
 
 
+@pytest.mark.parametrize("more", [1, 20, 1000])
+def test_a_number_beyond_the_entries(more: int) -> None:
+    """Both look-ups that read it say so, however near it is to a right one."""
+    (table_at,) = struct.unpack_from("<Q", GOOD, 48)
+    _, bits, _, _, _, count, _, index_at = SECTION.unpack_from(GOOD, table_at)
+    for number in range(1, 1 << bits):
+        bad = bytearray(GOOD)
+        struct.pack_into("<I", bad, index_at + 4 * number, count + more)
+        table = opened(resealed(bytes(bad)))
+        for prefix in (number - 1, number):
+            with pytest.raises(TrustError, match="index"):
+                table.holds(
+                    table.sections[key_of(SCOPE)], (prefix << 32 - bits).to_bytes(4, "big") * 4
+                )
+
+
 @given(st.data())
 @settings(max_examples=300)
 def test_any_bytes_changed(data: st.DataObject) -> None:
