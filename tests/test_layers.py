@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "vaxpass_sign"
 
 ROOMS = (
     "errors",
+    "closing",
     "files",
     "durable",
     "workers",

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
+from vaxpass_sign.closing import Closing
 from vaxpass_sign.errors import InputError
 
 __all__ = ["Pool", "collector_paused", "refuse_in_a_starting_worker", "spawn_worker"]
@@ -101,7 +101,7 @@ def _end(executor: Executor) -> None:
     executor.shutdown(wait=True, cancel_futures=True)
 
 
-class Pool:
+class Pool(Closing):
     """``launch(n)`` makes the executor of worker n, from 0."""
 
     def __init__(self, count: int, launch: Callable[[int], Executor]) -> None:
@@ -130,14 +130,3 @@ class Pool:
         # Each waits for its process; one call after the other would add the waits up.
         with ThreadPoolExecutor(len(self.executors)) as threads:
             list(threads.map(_end, self.executors))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

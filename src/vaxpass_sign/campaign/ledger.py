@@ -33,9 +33,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
+from vaxpass_sign.closing import Closing
 from vaxpass_sign.durable import cannot_write, sync_directory
 from vaxpass_sign.errors import CampaignError, LedgerError
 
@@ -100,7 +100,7 @@ def read_rows(path: Path) -> list[Row]:
         return _read(path, database)
 
 
-class Ledger:
+class Ledger(Closing):
     """An open ledger. ``rows`` are all rows, checked; ``head`` is the last one's hash.
 
     It belongs to the process and the thread that opened it.
@@ -186,17 +186,6 @@ class Ledger:
     def close(self) -> None:
         """Close the file; SQLite then moves what its log holds into it."""
         self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _make_table(database: sqlite3.Connection) -> None:

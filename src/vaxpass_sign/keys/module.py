@@ -23,12 +23,12 @@ import logging
 import os
 from pathlib import Path
 from threading import RLock
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from pkcs11._pkcs11 import HasFuncList, lib  # type: ignore[attr-defined]  # not in its stub
 from pkcs11.exceptions import PKCS11Error
 
+from vaxpass_sign.closing import Closing
 from vaxpass_sign.errors import ModuleError, TokenError
 from vaxpass_sign.files import open_regular
 from vaxpass_sign.keys.cryptoki import Functions, Rv, function_list, rv_name
@@ -46,7 +46,7 @@ class _LockingLib(lib):
         """Do nothing; so ``initialized`` stays false and it never finalises either."""
 
 
-class Module:
+class Module(Closing):
     """A loaded module; made by :func:`load_module` alone.
 
     It may be shared by threads. ``lib`` is python-pkcs11's object, ``functions`` the calls that
@@ -104,17 +104,6 @@ class Module:
         rv = self.functions.finalize() if self._ours else Rv.OK
         if rv != Rv.OK:
             _log.info("C_Finalize of %s: %s", self.path.name, rv_name(rv))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Registry:

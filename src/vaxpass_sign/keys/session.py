@@ -28,8 +28,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from pkcs11.attributes import AttributeMapper
 from pkcs11.constants import Attribute, TokenFlag
@@ -37,6 +36,7 @@ from pkcs11.exceptions import FunctionFailed, PKCS11Error
 from pkcs11.mechanisms import KeyType
 from pkcs11.types import Session, Token
 
+from vaxpass_sign.closing import Closing
 from vaxpass_sign.errors import PinError, TokenError, TokenStalledError
 from vaxpass_sign.keys import PATIENCE_S
 from vaxpass_sign.keys.cryptoki import Rv
@@ -125,7 +125,7 @@ def bare_session(token: Token, *, writable: bool = False) -> Session:
             return token.open(rw=True, attribute_mapper=attribute_mapper())
 
 
-class TokenSession:
+class TokenSession(Closing):
     """An open session with its token and module; made by :func:`open_session`.
 
     It belongs to the process that opened it. Threads must not use it at the same time.
@@ -172,17 +172,6 @@ class TokenSession:
         # In a forked child the session is the parent's: closing it could end the parent's.
         if os.getpid() == self.pid:
             _give_up(self.module, self.session)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def attribute_mapper() -> AttributeMapper:

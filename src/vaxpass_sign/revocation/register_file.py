@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 from vaxpass_sign.check.revocation.hashes import is_country
+from vaxpass_sign.closing import Closing
 from vaxpass_sign.durable import cannot_write, replace_file
 from vaxpass_sign.errors import InputError, TrustError
 from vaxpass_sign.files import read_bounded
@@ -47,7 +47,7 @@ _SCHEMA: Final = (
 _TABLES: Final = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
 
 
-class RegisterFile:
+class RegisterFile(Closing):
     """The open file. It belongs to the process and the thread that opened it."""
 
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
@@ -116,17 +116,6 @@ class RegisterFile:
     def close(self) -> None:
         """Close the file; SQLite then moves what its log holds into it."""
         self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def check_indexes(self) -> None:
         """Compare every index with its table (some 8 s for a million entries).

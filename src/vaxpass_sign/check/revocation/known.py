@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from vaxpass_sign.check.revocation.hashes import HashType
 from vaxpass_sign.check.revocation.store import ALLOWED, AllowList, RevocationStore, kind_of
+from vaxpass_sign.closing import Closing
 from vaxpass_sign.errors import TrustError
 from vaxpass_sign.hcert.codec import Hcert
 
@@ -32,7 +32,7 @@ SUFFIX: Final = ".vxrev"
 """By which these files are found in a folder."""
 
 
-class Revocations:
+class Revocations(Closing):
     """Open stores and allow-lists. Threads may share them; close when done.
 
     A pickled one opens its files anew, so that it can go to worker processes.
@@ -114,17 +114,6 @@ class Revocations:
         """Give up the files; a second close does nothing."""
         for file in (*self.stores, *self.allow_lists):
             file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _open_again(paths: list[Path]) -> Revocations:

@@ -24,7 +24,6 @@ from collections.abc import Callable, Set
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from vaxpass_sign.check.revocation.hashes import (
@@ -39,6 +38,7 @@ from vaxpass_sign.check.revocation.hashes import (
     is_country,
 )
 from vaxpass_sign.check.revocation.table import HEADER, MAGIC, VERSION, Key, Table
+from vaxpass_sign.closing import Closing
 from vaxpass_sign.errors import InputError, TrustError
 from vaxpass_sign.files import read_bounded
 from vaxpass_sign.hcert.claims import CLAIM_ISS
@@ -99,7 +99,7 @@ def kind_of(path: str | PathLike[str]) -> int:
     return int(kind)
 
 
-class _File:
+class _File(Closing):
     """What both kinds of file have in common. Threads may share one; close it when done."""
 
     def __init__(self, table: Table) -> None:
@@ -137,17 +137,6 @@ class _File:
     def close(self) -> None:
         """Give up the file; a second close does nothing."""
         self._table.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class RevocationStore(_File):

@@ -32,9 +32,9 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Final, NamedTuple, Self
 
+from vaxpass_sign.closing import Closing
 from vaxpass_sign.errors import InputError, TrustError
 from vaxpass_sign.files import open_regular
 
@@ -124,7 +124,7 @@ class Header:
         )
 
 
-class Table:
+class Table(Closing):
     """An open file of sorted entries. Threads may share it, and forked children.
 
     ``name`` stands for it in messages.
@@ -253,17 +253,6 @@ class Table:
         """Unmap the file; a second close does nothing. Look-ups after it raise ValueError."""
         if isinstance(self._data, mmap.mmap):
             self._data.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # --- reading what the file says of itself ----------------------------------------------
 
