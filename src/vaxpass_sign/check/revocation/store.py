@@ -20,7 +20,7 @@ relies on its silence asks :meth:`RevocationStore.stale`.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -38,7 +38,7 @@ from vaxpass_sign.check.revocation.hashes import (
     hash_allowed,
     is_country,
 )
-from vaxpass_sign.check.revocation.table import HEADER, MAGIC, VERSION, Key, Place, Table
+from vaxpass_sign.check.revocation.table import HEADER, MAGIC, VERSION, Key, Table
 from vaxpass_sign.errors import InputError, TrustError
 from vaxpass_sign.files import read_bounded
 from vaxpass_sign.hcert.claims import CLAIM_ISS
@@ -53,8 +53,9 @@ ALLOWED: Final = 2
 ANY_TYPE: Final = 0
 """The hash type of an allow-list's section."""
 
-_Places = tuple[tuple[Place, ...], ...]
-"""Where to look, for each of HASH_TYPES."""
+Finder = Callable[[bytes], bool]
+_Finders = tuple[tuple[Finder, ...], ...]
+"""Whom to ask, for each of HASH_TYPES."""
 
 _COUNTRY_UCI: Final = HASH_TYPES.index(HashType.COUNTRYCODEUCI)
 _NUMBER: Final = {HashType.UCI: 1, HashType.COUNTRYCODEUCI: 2, HashType.SIGNATURE: 3}
@@ -156,9 +157,9 @@ class RevocationStore(_File):
         self._by_scope = {
             _scope(key, table.name): section for key, section in table.sections.items()
         }
-        self._places = {scope: table.place_of(section) for scope, section in self._by_scope.items()}
-        self._asked: dict[tuple[str | None, str | None, bytes], _Places] = {}
-        """Where to look for credentials of an issuer, a DSC's country and a protected kid."""
+        self._finders = {scope: table.finder(section) for scope, section in self._by_scope.items()}
+        self._asked: dict[tuple[str | None, str | None, bytes], _Finders] = {}
+        """Whom to ask for credentials of an issuer, a DSC's country and a protected kid."""
 
     @classmethod
     def open(cls, path: str | PathLike[str], *, check: bool = True) -> Self:
@@ -188,10 +189,8 @@ class RevocationStore(_File):
         """
         if len(entry) != HASH_BYTES:
             raise InputError(f"entry: found {len(entry)} bytes, expected {HASH_BYTES}")
-        place = self._places.get(scope)
-        if place is None:
-            return False
-        return self._table.first_held(((place,),), ((entry,),)) is not None
+        finder = self._finders.get(scope)
+        return finder is not None and finder(entry)
 
     def revoked(self, hcert: Hcert, country: str | None = None) -> HashType | None:
         """By which hash an HCERT is revoked; None when it is not.
@@ -201,13 +200,18 @@ class RevocationStore(_File):
 
         Raises: TrustError when the file turns out not to be sound.
         """
-        places = self._about(hcert.sign1, hcert.claims.get(CLAIM_ISS), country)
-        hashes = all_hashes(hcert, country_uci=bool(places[_COUNTRY_UCI]))
-        found = self._table.first_held(places, hashes)
-        return None if found is None else HASH_TYPES[found]
+        asked = self._about(hcert.sign1, hcert.claims.get(CLAIM_ISS), country)
+        hashes = all_hashes(hcert, country_uci=bool(asked[_COUNTRY_UCI]))
+        for number, finders in enumerate(asked):
+            if finders:
+                for entry in hashes[number]:
+                    for holds in finders:
+                        if holds(entry):
+                            return HASH_TYPES[number]
+        return None
 
-    def _about(self, sign1: Sign1, issuer: str | None, country: str | None) -> _Places:
-        """Where to look for an HCERT; the same for all credentials of an issuer, so it is kept."""
+    def _about(self, sign1: Sign1, issuer: str | None, country: str | None) -> _Finders:
+        """Whom to ask for an HCERT; the same for all credentials of an issuer, so it is kept."""
         kid = sign1.kid
         if not sign1.kid_protected or kid is None:
             return self._choose({issuer, country}, None)
@@ -219,16 +223,16 @@ class RevocationStore(_File):
             found = self._asked[key] = self._choose({issuer, country}, kid)
         return found
 
-    def _choose(self, countries: Set[str | None], kid: bytes | None) -> _Places:
+    def _choose(self, countries: Set[str | None], kid: bytes | None) -> _Finders:
         """``kid``: None where any may be meant."""
         known = {code for code in countries if code is not None and is_country(code)}
-        found: dict[HashType, list[Place]] = {hash_type: [] for hash_type in HASH_TYPES}
-        for scope, place in self._places.items():
+        found: dict[HashType, list[Finder]] = {hash_type: [] for hash_type in HASH_TYPES}
+        for scope, finder in self._finders.items():
             its_country = scope.country in known or not known
             # One that says nothing of its country or whose kid is not fixed must not escape by it.
             its_kid = kid is None or scope.kid in (None, kid)
             if its_country and its_kid:
-                found[scope.hash_type].append(place)
+                found[scope.hash_type].append(finder)
         return tuple(map(tuple, found.values()))
 
 

@@ -29,7 +29,7 @@ import hashlib
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +48,6 @@ __all__ = [
     "VERSION",
     "Header",
     "Key",
-    "Place",
     "Section",
     "Table",
     "digest_of",
@@ -78,9 +77,6 @@ _BLOCK: Final = 1 << 20
 _MAX_TIME: Final = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 Buffer = bytes | mmap.mmap
-
-Place = tuple[int, int, int, int]
-"""Of a section: where its index is, 32 less its bits, where its entries are, and how many."""
 
 
 class Key(NamedTuple):
@@ -139,7 +135,7 @@ class Table:
 
         Raises: TrustError when it can't be such a file.
         """
-        self._data, self.name, self._find, self._width = data, name, data.find, width
+        self._data, self.name, self._width = data, name, width
         self.header = self._read_header(kind, width)
         self.sections = {section.key: section for section in self._read_sections()}
 
@@ -179,39 +175,30 @@ class Table:
         """
         if len(entry) != self.header.width:
             raise InputError(f"entry: found {len(entry)} bytes, expected {self.header.width}")
-        return self.first_held([[self.place_of(section)]], [[entry]]) is not None
+        return self.finder(section)(entry)
 
-    def place_of(self, section: Section) -> Place:
-        """What :meth:`first_held` wants to know of a section."""
-        shift = _PREFIX_BITS - section.bits
-        return section.index_at, shift, section.entries_at, section.count
+    def finder(self, section: Section) -> Callable[[bytes], bool]:
+        """:meth:`holds` for one section, for entries that are known to have the right length."""
+        # A closure over plain values: looking each of them up would cost as much as the search.
+        data, width, find, narrow = self._data, self.header.width, self._data.find, self._narrow
+        index_at, first, count = section.index_at, section.entries_at, section.count
+        shift, prefix_of, pair_at = _PREFIX_BITS - section.bits, _PREFIX_OF, _PAIR_AT
+        most = _SEARCHED_AT_MOST
 
-    def first_held(
-        self, places: Sequence[Sequence[Place]], entries: Sequence[Sequence[bytes]]
-    ) -> int | None:
-        """The first n for which one of the sections ``places[n]`` has one of ``entries[n]``.
+        def holds(entry: bytes) -> bool:
+            low, high = pair_at(data, index_at + 4 * (prefix_of(entry)[0] >> shift))
+            if not 0 <= high - low <= most or high > count:
+                low, high = narrow(entry, low, high, first, count)
+            end = first + high * width
+            at = find(entry, first + low * width, end)
+            while at >= 0:
+                # The same bytes may stand across two entries: that is none.
+                if not (at - first) % width:
+                    return True
+                at = find(entry, at + 1, end)
+            return False
 
-        The entries have the right length. None when there is no such n.
-
-        Raises: TrustError when an index is not one.
-        """
-        # One function with loops, and not one for each look-up: a call takes as long as a search.
-        data, width, find = self._data, self._width, self._find
-        for number, some in enumerate(places):
-            for entry in entries[number] if some else ():
-                prefix = _PREFIX_OF(entry)[0]
-                for index_at, shift, first, count in some:
-                    low, high = _PAIR_AT(data, index_at + 4 * (prefix >> shift))
-                    if not 0 <= high - low <= _SEARCHED_AT_MOST or high > count:
-                        low, high = self._narrow(entry, low, high, first, count)
-                    end = first + high * width
-                    at = find(entry, first + low * width, end)
-                    while at >= 0:
-                        # The same bytes may stand across two entries: that is none.
-                        if not (at - first) % width:
-                            return number
-                        at = find(entry, at + 1, end)
-        return None
+        return holds
 
     def _narrow(self, entry: bytes, low: int, high: int, first: int, count: int) -> tuple[int, int]:
         """The few entries from ``low`` to ``high`` among which it is, if it is there at all."""
