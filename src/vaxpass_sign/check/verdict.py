@@ -136,8 +136,8 @@ class NotChecked(StrEnum):
     HOLDER = "holder"
     """That the bearer is the person whom the HCERT names: compare an identity document."""
     REVOCATION = "revocation"
-    """That it was not revoked since it was issued; no store that still counts was given, or the
-    policy leaves that out."""
+    """That it was not revoked since it was issued; no store was given or one has expired, or
+    the policy leaves that out."""
     RULES = "rules"
     """That it meets a country's entry rules (doses, dates)."""
     CSCA = "csca"

@@ -15,7 +15,7 @@
 
 What becomes of a credential that fails one of 8 to 11 is the :mod:`policy's
 <vaxpass_sign.check.policy>` to say. Not checked, and listed in the Verdict: entry rules,
-that the bearer is the holder, revocation when no store was given that still counts, and what the
+that the bearer is the holder, revocation when no store was given or one has expired, and what the
 policy leaves out.
 
 Nothing that a step reads is believed before the steps above it are passed; the hcert of a Verdict
