@@ -177,6 +177,16 @@ def test_revoke_runs(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -
         assert words in source, row
 
 
+def test_verify_many_runs(tmp_path: Path) -> None:
+    """Every command of the page does what it says, and shows it."""
+    if find_softhsm() is None:
+        missing("SoftHSM (Debian: apt-get install softhsm2)")
+    ran = run_page(DOCS / "how-to" / "verify-many.md", tmp_path, TOY_PIN)
+    check_commands(ran)
+    for command in ran[1:]:
+        assert command.output.splitlines()[-1:] == command.shown.splitlines()[-1:], command.text
+
+
 def test_token_code_runs(tmp_path_factory: pytest.TempPathFactory, proxy_library: Path) -> None:
     """Every command of the page on the proxy does what it says, with the two files that it names."""
     if find_softhsm() is None or shutil.which("softhsm2-util") is None:
