@@ -284,6 +284,15 @@ def test_a_dsc_is_no_upload_certificate() -> None:
         read([by_upload(dsc(), kind="UPLOAD"), stolen], [anchor()], uploads=[upload()])
 
 
+def test_a_tls_key_is_no_upload_certificate() -> None:
+    """The anchor signs TLS certificates too; such a one, labelled as UPLOAD, vouches for nothing."""
+    tls = leaf("tls", issuer=TA, extended="1.3.6.1.5.5.7.3.2")
+    stolen = item(dsc("another"), sign_cms(dsc("another").der, tls, "tls"))
+    found = read([*whole_list(), by_anchor(tls, "UPLOAD"), stolen])
+    assert found.dscs == (dsc(), dsc("rsa dsc"))
+    assert found.left_out == {LeftOut.OTHER_USE: 2, LeftOut.UNKNOWN_SIGNER: 1}
+
+
 def test_the_wrong_anchor() -> None:
     """A list of which no item can be believed is refused."""
     with pytest.raises(
