@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -291,6 +292,16 @@ def test_a_tls_key_is_no_upload_certificate() -> None:
     found = read([*whole_list(), by_anchor(tls, "UPLOAD"), stolen])
     assert found.dscs == (dsc(), dsc("rsa dsc"))
     assert found.left_out == {LeftOut.OTHER_USE: 2, LeftOut.UNKNOWN_SIGNER: 1}
+
+
+def test_items_said_over_and_over_take_no_longer() -> None:
+    """Copies of an upload certificate are one: else a list of a few MB would take minutes."""
+    vouching, listed = by_anchor(upload(), "UPLOAD"), by_upload(dsc())
+    begun = time.monotonic()
+    read([vouching] + [listed] * 1999)
+    once = time.monotonic() - begun
+    assert read([vouching] * 1000 + [listed] * 1000).dscs == (dsc(),)
+    assert time.monotonic() - begun - once < 2 * once + 1
 
 
 def test_the_wrong_anchor() -> None:

@@ -76,7 +76,7 @@ def read_dgcg(
     """
     check_moment(at)
     pinned = [anchor for anchor in anchors if isinstance(anchor, Certificate)]
-    uploading = list(uploads)
+    uploading = dict.fromkeys(uploads)  # Each once: every DSC is held against all of them.
     if not pinned and not uploading:
         raise TrustError(
             "no anchor was given for the gateway's list, expected the certificate of its trust "
@@ -98,7 +98,7 @@ def read_dgcg(
             reader.finds.leave_out(LeftOut.OTHER_USE)
             # The label is nobody's word: a TLS key lies on a server that faces the network.
             if not upload.extended_key_usage & _TLS_USES:
-                uploading.append(upload)
+                uploading[upload] = None
     for what, item in by_type["CSCA"]:  # 2
         csca = reader.read(what, item, pinned)
         if csca is not None:
