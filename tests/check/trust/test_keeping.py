@@ -211,6 +211,18 @@ def test_a_format_without_a_signed_time(tmp_path: Path) -> None:
         keep(tmp_path, gateway_list(dsc()))
 
 
+def test_cscas_that_are_left_out(tmp_path: Path) -> None:
+    """Whoever delivers the gateway's list could else take the CSCA's word from each of the DSCs."""
+    keep(tmp_path, gateway_list(*TEN, cscas=(csca(),)), anchor())
+    with pytest.raises(TrustError, match="lacks 0 of the 10 .* valid and the CSCA of 10 more, exp"):
+        keep(tmp_path, gateway_list(*TEN))
+    with pytest.raises(TrustError, match="lacks 1 of the 10 .* valid and the CSCA of 9 more, exp"):
+        keep(tmp_path, gateway_list(*TEN[1:]))
+    assert verify(TEXT, TrustStore.load(tmp_path, at=AT), AT, STRICT)
+    assert len(keep(tmp_path, gateway_list(*TEN), max_shrink=1).not_anchored) == 10
+    keep(tmp_path, gateway_list(*TEN))
+
+
 def test_an_expired_list(tmp_path: Path) -> None:
     keep(tmp_path, swedish_list(dsc()), list_signer())
     before = kept_file(tmp_path).read_bytes()
