@@ -337,12 +337,17 @@ def test_arguments(tmp_path: Path, more: dict[str, Any]) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_a_damaged_kept_list_is_not_replaced(tmp_path: Path) -> None:
-    """It holds the anchors, so whoever looks after it must decide."""
-    kept_file(tmp_path).write_bytes(b"{}")
-    with pytest.raises(TrustError, match=r"it\.trust\.json"):
+@pytest.mark.parametrize("damage", ["all", "a CSCA"])
+def test_a_damaged_kept_list_is_not_replaced(tmp_path: Path, damage: str) -> None:
+    """It holds the anchors, so whoever looks after it must decide; the error says between what."""
+    keep(tmp_path, LAST, DID_KEY, cscas=[csca()])
+    value = json.loads(kept_file(tmp_path).read_bytes())
+    value["pinned_cscas"] = ["AAAA"]
+    damaged = b"{}" if damage == "all" else json.dumps(value).encode()
+    kept_file(tmp_path).write_bytes(damaged)
+    with pytest.raises(TrustError, match=r"it\.trust\.json can't be replaced, .* remove it and add"):
         keep(tmp_path, LAST, DID_KEY)
-    assert kept_file(tmp_path).read_bytes() == b"{}"
+    assert kept_file(tmp_path).read_bytes() == damaged
 
 
 def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def _keep(directory: Path, name: str, read: _Read, at: datetime | None, terms: _
     make_directory(directory)
     try:
         with in_turn(directory / f".{name}.lock"):
-            last = read_kept(path) if path.exists() else None
+            last = _last_good_one(path)
             try:
                 new = _judged(read, last, moment, terms)
             except TrustError as error:
@@ -210,6 +210,23 @@ def _keep(directory: Path, name: str, read: _Read, at: datetime | None, terms: _
             return new
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _last_good_one(path: Path) -> KeptList | None:
+    """None when there is none. Raises: TrustError when its file is damaged."""
+    if not path.exists():
+        return None
+    try:
+        last = read_kept(path)
+        # It is what the next one is judged by, so whoever looks after it must decide.
+        for der in last.pinned_cscas:
+            Certificate.from_bytes(der)
+    except (TrustError, CertificateError) as error:
+        raise TrustError(
+            f"{path} can't be replaced, because it is damaged ({error}): put it back as it was, or "
+            "remove it and add the list with its --anchor and --csca"
+        ) from error
+    return last
 
 
 def _judged(read: _Read, last: KeptList | None, at: datetime, terms: _Terms) -> KeptList:
