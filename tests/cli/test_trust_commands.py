@@ -292,6 +292,13 @@ def test_show_of_a_damaged_list(vaxpass, lists) -> None:
     assert vaxpass("verify", "--trust", lists.store, lists.desk.payload).code == 2
 
 
+def test_show_of_a_signed_list(vaxpass, lists) -> None:
+    """Nothing of it is trusted, and "0 DSCs" would say that of the list and not of the mistake."""
+    done = vaxpass("trust", "show", "--trust", lists.who())
+    assert (done.code, done.out) == (2, "")
+    assert "who.json: found a signed list, of which nothing is believed yet" in done.err
+
+
 def test_hostile_words_do_not_reach_the_terminal(vaxpass, lists) -> None:
     """A kept list's words are shown without what steers a terminal."""
     vaxpass("trust", "add", lists.who(), "--anchor", lists.signer, "--to", lists.store)

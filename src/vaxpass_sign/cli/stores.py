@@ -40,7 +40,7 @@ def filled_store() -> Path:
 
 
 def load_trust(paths: Iterable[Path], anchors: list[Path]) -> TrustStore:
-    """The DSCs of the paths, or of the user's trust store; says which kept lists are too old."""
+    """The DSCs of the paths, or of the user's trust store; says which lists are too old."""
     pinned = None
     if anchors:
         from vaxpass_sign.check.trust.anchors import read_anchors

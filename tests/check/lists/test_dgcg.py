@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -282,6 +283,25 @@ def test_a_dsc_is_no_upload_certificate() -> None:
     stolen = item(dsc("another"), sign_cms(dsc("another").der, dsc(), "dsc"))
     with pytest.raises(TrustError, match="2 items of a signer that is not known"):
         read([by_upload(dsc(), kind="UPLOAD"), stolen], [anchor()], uploads=[upload()])
+
+
+def test_a_tls_key_is_no_upload_certificate() -> None:
+    """The anchor signs TLS certificates too; such a one, labelled as UPLOAD, vouches for nothing."""
+    tls = leaf("tls", issuer=TA, extended="1.3.6.1.5.5.7.3.2")
+    stolen = item(dsc("another"), sign_cms(dsc("another").der, tls, "tls"))
+    found = read([*whole_list(), by_anchor(tls, "UPLOAD"), stolen])
+    assert found.dscs == (dsc(), dsc("rsa dsc"))
+    assert found.left_out == {LeftOut.OTHER_USE: 2, LeftOut.UNKNOWN_SIGNER: 1}
+
+
+def test_items_said_over_and_over_take_no_longer() -> None:
+    """Copies of an upload certificate are one: else a list of a few MB would take minutes."""
+    vouching, listed = by_anchor(upload(), "UPLOAD"), by_upload(dsc())
+    begun = time.monotonic()
+    read([vouching] + [listed] * 1999)
+    once = time.monotonic() - begun
+    assert read([vouching] * 1000 + [listed] * 1000).dscs == (dsc(),)
+    assert time.monotonic() - begun - once < 2 * once + 1
 
 
 def test_the_wrong_anchor() -> None:

@@ -123,3 +123,12 @@ def test_not_json_of_an_anchor(value: object) -> None:
 def test_any_bytes(data: bytes, start: bytes) -> None:
     with pytest.raises(TrustError):
         parse_anchors(start + data)
+
+
+@pytest.mark.parametrize("anchors", ["", [""]])
+def test_an_empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anchors) -> None:
+    """It would be the folder that we are in, and whatever certificates lie there."""
+    (tmp_path / "csca.pem").write_bytes(pem(csca().der))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrustError, match="found an empty path, expected a file or folder of anch"):
+        read_anchors(anchors)

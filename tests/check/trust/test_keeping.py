@@ -211,6 +211,18 @@ def test_a_format_without_a_signed_time(tmp_path: Path) -> None:
         keep(tmp_path, gateway_list(dsc()))
 
 
+def test_cscas_that_are_left_out(tmp_path: Path) -> None:
+    """Whoever delivers the gateway's list could else take the CSCA's word from each of the DSCs."""
+    keep(tmp_path, gateway_list(*TEN, cscas=(csca(),)), anchor())
+    with pytest.raises(TrustError, match="lacks 0 of the 10 .* valid and the CSCA of 10 more, exp"):
+        keep(tmp_path, gateway_list(*TEN))
+    with pytest.raises(TrustError, match="lacks 1 of the 10 .* valid and the CSCA of 9 more, exp"):
+        keep(tmp_path, gateway_list(*TEN[1:]))
+    assert verify(TEXT, TrustStore.load(tmp_path, at=AT), AT, STRICT)
+    assert len(keep(tmp_path, gateway_list(*TEN), max_shrink=1).not_anchored) == 10
+    keep(tmp_path, gateway_list(*TEN))
+
+
 def test_an_expired_list(tmp_path: Path) -> None:
     keep(tmp_path, swedish_list(dsc()), list_signer())
     before = kept_file(tmp_path).read_bytes()
@@ -325,12 +337,17 @@ def test_arguments(tmp_path: Path, more: dict[str, Any]) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_a_damaged_kept_list_is_not_replaced(tmp_path: Path) -> None:
-    """It holds the anchors, so whoever looks after it must decide."""
-    kept_file(tmp_path).write_bytes(b"{}")
-    with pytest.raises(TrustError, match=r"it\.trust\.json"):
+@pytest.mark.parametrize("damage", ["all", "a CSCA"])
+def test_a_damaged_kept_list_is_not_replaced(tmp_path: Path, damage: str) -> None:
+    """It holds the anchors, so whoever looks after it must decide; the error says between what."""
+    keep(tmp_path, LAST, DID_KEY, cscas=[csca()])
+    value = json.loads(kept_file(tmp_path).read_bytes())
+    value["pinned_cscas"] = ["AAAA"]
+    damaged = b"{}" if damage == "all" else json.dumps(value).encode()
+    kept_file(tmp_path).write_bytes(damaged)
+    with pytest.raises(TrustError, match=r"it\.trust\.json can't be replaced, .* remove it and add"):
         keep(tmp_path, LAST, DID_KEY)
-    assert kept_file(tmp_path).read_bytes() == b"{}"
+    assert kept_file(tmp_path).read_bytes() == damaged
 
 
 def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:

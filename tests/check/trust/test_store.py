@@ -195,6 +195,18 @@ def test_a_list_is_judged_for_the_moment(tmp_path: Path) -> None:
         TrustStore.load(path, [list_signer()], at=AT.replace(tzinfo=None))
 
 
+def test_the_age_of_a_list_shows(tmp_path: Path) -> None:
+    """Else a list from before its publisher withdrew a DSC could be delivered for ever."""
+    path = tmp_path / "list"
+    for data, pin in ((gdhcn_list(dsc()), DID_KEY), (swedish_list(dsc(), days=99), list_signer())):
+        path.write_bytes(data)
+        assert TrustStore.load(path, [pin], at=AT).stale == ()
+        old = TrustStore.load(path, [pin], at=AT + timedelta(seconds=1)) | TrustStore()
+        assert old.stale == (
+            f"{path} was issued 30.1 days ago, expected at most 30 days: get a newer one",
+        )
+
+
 def test_references_of_a_list(tmp_path: Path) -> None:
     """Documents are handed on."""
     path = tmp_path / "list"

@@ -60,8 +60,8 @@ def read_dgcg(
     ``anchors``: certificates of the gateway's trust anchor. ``uploads``: upload certificates that
     are pinned, for a list that holds DSCs only. ``at`` judges nothing, since no time is signed.
 
-    1. UPLOAD items: an anchor signed the CMS (:func:`check_cms`). Such a certificate, or a pinned
-       one, may sign DSCs of the country that its subject names.
+    1. UPLOAD items: an anchor signed the CMS (:func:`check_cms`). Such a certificate that is not for
+       TLS, or a pinned one, may sign DSCs of the country that its subject names.
     2. CSCA items: an anchor signed the CMS, and the certificate is a CA.
     3. DSC items: an anchor or a fitting upload certificate signed the CMS, and the certificate is
        no CA and not for TLS.
@@ -76,11 +76,11 @@ def read_dgcg(
     """
     check_moment(at)
     pinned = [anchor for anchor in anchors if isinstance(anchor, Certificate)]
-    uploading = list(uploads)
+    uploading = dict.fromkeys(uploads)  # Each once: every DSC is held against all of them.
     if not pinned and not uploading:
         raise TrustError(
             "no anchor was given for the gateway's list, expected the certificate of its trust "
-            "anchor or of the countries' upload keys: pin one"
+            "anchor: pin that, got in another way than the list"
         )
     reader = _Reader()
     by_type: dict[str, list[tuple[str, dict[str, Any]]]] = {"UPLOAD": [], "CSCA": [], "DSC": []}
@@ -95,8 +95,10 @@ def read_dgcg(
     for what, item in by_type["UPLOAD"]:  # 1
         upload = reader.read(what, item, pinned)
         if upload is not None:
-            uploading.append(upload)
             reader.finds.leave_out(LeftOut.OTHER_USE)
+            # The label is nobody's word: a TLS key lies on a server that faces the network.
+            if not upload.extended_key_usage & _TLS_USES:
+                uploading[upload] = None
     for what, item in by_type["CSCA"]:  # 2
         csca = reader.read(what, item, pinned)
         if csca is not None:
@@ -111,7 +113,7 @@ def read_dgcg(
         raise TrustError(
             f"the gateway's list: found {len(by_type['DSC'])} items of type DSC, and "
             f"{finds.count(LeftOut.UNKNOWN_SIGNER)} items of a signer that is not known, expected "
-            "at least one DSC that can be used: pin the gateway's trust anchor or upload keys"
+            "at least one DSC that can be used: pin the certificate of the gateway's trust anchor"
         )
     return finds.listed(ListFormat.DGCG, reader.signed_by)
 

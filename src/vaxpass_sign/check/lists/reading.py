@@ -172,10 +172,11 @@ def read_der(text: Any) -> Certificate | None:
     """
     try:
         der = decode_base64(text, "a certificate")
-        # Certificate.from_bytes takes PEM as well, which no list holds.
-        return Certificate.from_bytes(der) if der[:1] == b"\x30" else None
+        certificate = Certificate.from_bytes(der)
     except (TrustError, CertificateError):
         return None
+    # Certificate.from_bytes takes PEM as well, which no list holds, and passes over what is around it.
+    return certificate if certificate.der == der else None
 
 
 def is_kid_of(text: Any, certificate: Certificate) -> bool:

@@ -6,7 +6,8 @@ A list is refused when
 2. it is of another format than the last good one;
 3. it is older than allowed, where its format has a time that is signed, or has expired;
 4. it was issued before the last good one;
-5. it lacks more than a stated share of the last good one's DSCs that are still valid.
+5. it lacks more than a stated share of the last good one's DSCs that are still valid, or the CSCAs
+   that issued them.
 
 Nothing but the write of the new file, which is whole or not at all, changes what is kept: whatever
 refuses a list, and whenever the machine stops, the old file is there as it was, or the new one is.
@@ -195,7 +196,7 @@ def _keep(directory: Path, name: str, read: _Read, at: datetime | None, terms: _
     make_directory(directory)
     try:
         with in_turn(directory / f".{name}.lock"):
-            last = read_kept(path) if path.exists() else None
+            last = _last_good_one(path)
             try:
                 new = _judged(read, last, moment, terms)
             except TrustError as error:
@@ -209,6 +210,23 @@ def _keep(directory: Path, name: str, read: _Read, at: datetime | None, terms: _
             return new
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _last_good_one(path: Path) -> KeptList | None:
+    """None when there is none. Raises: TrustError when its file is damaged."""
+    if not path.exists():
+        return None
+    try:
+        last = read_kept(path)
+        # It is what the next one is judged by, so whoever looks after it must decide.
+        for der in last.pinned_cscas:
+            Certificate.from_bytes(der)
+    except (TrustError, CertificateError) as error:
+        raise TrustError(
+            f"{path} can't be replaced, because it is damaged ({error}): put it back as it was, or "
+            "remove it and add the list with its --anchor and --csca"
+        ) from error
+    return last
 
 
 def _judged(read: _Read, last: KeptList | None, at: datetime, terms: _Terms) -> KeptList:
@@ -256,12 +274,18 @@ def _check_newer(new: KeptList, last: KeptList | None) -> None:
 
 
 def _check_shrink(new: KeptList, last: KeptList | None, at: datetime, max_shrink: float) -> None:
-    before = [] if last is None else _still_valid({*last.anchored, *last.not_anchored}, at)
-    missing = set(before) - {*new.anchored, *new.not_anchored}
-    if len(missing) > max_shrink * len(before):
+    if last is None:
+        return
+    before = set(_still_valid({*last.anchored, *last.not_anchored}, at))
+    missing = before - {*new.anchored, *new.not_anchored}
+    # A DSC whose CSCA was left out is still there, but is lost to all who want the CSCA's word.
+    bare = before.intersection(last.anchored, new.not_anchored)
+    if len(missing) + len(bare) > max_shrink * len(before):
+        also = f" and the CSCA of {len(bare)} more" if bare else ""
         raise TrustError(
-            f"it lacks {len(missing)} of the {len(before)} DSCs that are still valid, expected at "
-            f"most {max_shrink:.0%}: ask its publisher, or accept it with --max-shrink SHARE"
+            f"it lacks {len(missing)} of the {len(before)} DSCs that are still valid{also}, "
+            f"expected at most {max_shrink:.0%}: ask its publisher, or accept it with --max-shrink "
+            "SHARE"
         )
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from vaxpass_sign.check.lists.reading import check_moment
 from vaxpass_sign.check.lists.result import LeftOut
 from vaxpass_sign.check.trust.files import find_sources, read_certificates
 from vaxpass_sign.check.trust.kept import FILES, KeptList, read_kept
 from vaxpass_sign.check.trust.store import TrustStore
 from vaxpass_sign.errors import TrustError
+from vaxpass_sign.x509 import Certificate
 
 __all__ = ["Overview", "overviews"]
 
@@ -86,10 +88,17 @@ def overviews(
 ) -> tuple[list[Overview | TrustError], Overview]:
     """Each source of a folder, or why it can't be read; and the total of those that can.
 
-    Raises: TrustError when there is no source at all; InputError when ``at`` has no UTC offset.
+    Raises: TrustError when there is no source at all, or a signed list in the place of a folder;
+    InputError when ``at`` has no UTC offset.
     """
     at = datetime.now(UTC) if at is None else at
+    check_moment(at)
     found = find_sources(directory)
+    if found.signed is not None:
+        raise TrustError(
+            f"{directory}: found a signed list, of which nothing is believed yet, expected a trust "
+            "store: add it (trust add), then show the store"
+        )
     sources: list[Overview | TrustError] = []
     total = TrustStore([])
     for path in found.kept:
@@ -100,12 +109,13 @@ def overviews(
         else:
             sources.append(Overview.of_kept(kept, at))
             total |= TrustStore.of_kept(kept, at)
-    files = TrustStore([])
+    dscs: list[Certificate] = []
     for path in found.certificates:
         try:
-            files |= TrustStore(read_certificates(path))
+            dscs += read_certificates(path)
         except TrustError as error:
             sources.append(error)
+    files = TrustStore(dscs)
     if files:
         sources.append(Overview.of_store("certificate files", files))
     return sources, Overview.of_store("total", total | files)

@@ -85,8 +85,8 @@ class TrustStore:
             anchors: certificates and keys, or files or a folder of them. For a signed list, who may
                 sign it. For anything else the CSCAs: each DSC must have been issued by one of them
                 (:meth:`issued_by`).
-            at: the moment for which a signed list is checked and the age of kept lists is judged,
-                an aware datetime; now when left out.
+            at: the moment for which a signed list is checked and the age of lists is judged
+                (:attr:`stale`), an aware datetime; now when left out.
             documents: where the references of a GDHCN list may lead.
         Raises: TrustError when there is nothing to load, a file can't be read or is none of these,
             a signed list has no anchors or fails its check, or no DSC was issued by an anchor;
@@ -166,7 +166,10 @@ class TrustStore:
 
     @property
     def stale(self) -> tuple[str, ...]:
-        """Which kept lists are older than allowed, in words, each a line."""
+        """Which lists were older than allowed when they were loaded, in words, each a line.
+
+        A service that runs for weeks loads them anew now and then, or is never told.
+        """
         return self._stale
 
     def is_anchored(self, dsc: Certificate) -> bool:
@@ -225,6 +228,8 @@ class TrustStore:
     ) -> TrustStore:
         from vaxpass_sign.check.lists.detect import read_list
         from vaxpass_sign.check.trust.anchors import read_anchors
+        from vaxpass_sign.check.trust.keeping import MAX_AGE
+        from vaxpass_sign.check.trust.kept import in_days
 
         if anchors is None:
             raise TrustError(
@@ -239,6 +244,11 @@ class TrustStore:
         store = cls.of_list(signed)
         if not store:
             raise TrustError(f"{source}: found no DSC that can be used, expected one: get it again")
+        if signed.issued_at is not None and at - signed.issued_at > MAX_AGE:
+            store._stale = (
+                f"{source} was issued {in_days(at - signed.issued_at)} ago, expected at most "
+                f"{in_days(MAX_AGE)}: get a newer one",
+            )
         if store._refused:
             logger.warning("%s: %d DSCs left out, see trust add", source, len(store._refused))
         return store
