@@ -44,7 +44,8 @@ def read(path: Path) -> list[dict[str, object]]:
         return pq.read_table(path).to_pylist()
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+    text = path.read_bytes().decode()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     for row in rows:
         row |= {"row": int(row["row"]), "valid": row["valid"] == "true", "step": int(row["step"])}
         row["kid"] = row["kid"] or None
@@ -84,13 +85,22 @@ def test_no_payload_is_a_table_without_rows(tmp_path: Path, form: str) -> None:
     assert read(out) == []
 
 
-def test_a_source_that_needs_care(tmp_path: Path) -> None:
-    """A file's name may hold what the forms are made of."""
-    name = 'a,"b"\n=1.txt'
-    for form in FORMS:
-        write_verdicts(tmp_path / f"out{form}", ASKED, [TextBlock(name, 5, b"HC1:A\n\nHC1:B")])
-        rows = read(tmp_path / f"out{form}")
-        assert [(row["input"], row["row"]) for row in rows] == [(name, 5), (name, 7)]
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ('a,"b"\n=1.txt', 'a,"b"\n=1.txt'),
+        ("a\nb.txt", "a\nb.txt"),
+        ("a\rb.txt", "a\rb.txt"),
+        (os.fsdecode(b"a\xff.txt"), r"a\udcff.txt"),
+    ],
+    ids=["punctuation", "newline", "return", "no UTF-8"],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_source_that_needs_care(tmp_path: Path, form: str, name: str, written: str) -> None:
+    """A file's name may hold what the forms are made of, and bytes that are no text."""
+    write_verdicts(tmp_path / f"out{form}", ASKED, [TextBlock(name, 5, b"HC1:A\n\nHC1:B")])
+    rows = read(tmp_path / f"out{form}")
+    assert [(row["input"], row["row"]) for row in rows] == [(written, 5), (written, 7)]
 
 
 def test_no_personal_data(tmp_path: Path) -> None:
