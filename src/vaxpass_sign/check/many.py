@@ -200,7 +200,7 @@ class BatchVerifier:
             return True
         hcert = Hcert(sign1, plain.claims())
         try:
-            judge_revocation(hcert, dsc, self._at, self._revocations, self._policy)
+            judge_revocation(hcert, dsc, self._trust, self._at, self._revocations, self._policy)
         except StepFailedError:
             return False
         return True
