@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from check.test_vectors import clock_of, dsc_of, vectors
 from issuing import AT, RECORD, dsc, make_issuer, private_key, sign_dsc, signer_of, trust
 from vaxpass_sign import sample
-from vaxpass_sign.check import Reason, TrustStore, Verdict, many, verify
+from vaxpass_sign.check import POLICIES, Demand, Reason, TrustStore, Verdict, many, verify
 from vaxpass_sign.check.many import BatchVerifier, verify_texts
 from vaxpass_sign.check.plain import Plain
 from vaxpass_sign.errors import InputError
@@ -346,6 +346,20 @@ def entry(**changes: object) -> dict:
 
 def name(**changes: object) -> dict:
     return dcc(nam=DCC["nam"] | changes)
+
+
+def test_a_schema_that_is_left_out_warns_of_nothing() -> None:
+    """Whatever form the payload has: the step is left out with its codes."""
+    unknown = entry(mp="EU/0/0/0")
+    texts = [signed(cbor2.dumps(unknown, canonical=plain)) for plain in (True, False)]
+    assert texts[0] != texts[1]
+    assert all(verdict.warnings for verdict in assert_same(texts))
+    policy = replace(POLICIES["eu"], schema=Demand.OFF)
+    for many_verdict, text in zip(verify_texts(texts, trust(), AT, policy), texts, strict=True):
+        assert verify(text, trust(), AT, policy) == many_verdict
+        assert many_verdict.warnings == ()
+    lax = BatchVerifier(trust(), AT, policy).outcomes(texts)
+    assert [outcome.warnings for outcome in lax] == [(), ()]
 
 
 NOW_S = int(AT.timestamp())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import subprocess
 import sys
@@ -65,6 +66,37 @@ def test_a_line_without_end_is_cut() -> None:
     data = b"HC1:" + b"A" * 3_000_000 + b"\nHC1:B\n"
     (first, text), second = rows_of(text_blocks(io.BytesIO(data), "a"))
     assert (first, len(text), second) == (1, MAX_LINE, (2, "HC1:B"))
+
+
+def test_many_tiny_lines_are_many_blocks() -> None:
+    """So that a file of them can't make a block's verdicts a hundred times as large as it is."""
+    data = b"A\n" * 300_000 + b"B"
+    blocks = list(text_blocks(io.BytesIO(data), "a"))
+    assert max(len(block.rows()[0]) for block in blocks) <= 2000
+    assert len(blocks) < 160
+    assert rows_of(blocks) == [*((n, "A") for n in range(1, 300_001)), (300_001, "B")]
+
+
+def test_blank_lines_are_counted_in_every_block() -> None:
+    """Where a block is divided no line is lost, none counted twice."""
+    data = b"\n" * 5000 + b"A\n" + b"\n" * 2000 + b"B\n"
+    assert rows_of(text_blocks(io.BytesIO(data), "a")) == [(5001, "A"), (7002, "B")]
+
+
+class Failing(io.BytesIO):
+    """A disk that can't be read any more."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell():
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+def test_a_file_that_cannot_be_read_to_its_end() -> None:
+    """The error names the file that was read, and what was read is given before."""
+    blocks = text_blocks(Failing(b"A\n" * 400_000), "a.txt")
+    with pytest.raises(InputError, match=r"a\.txt can't be read to its end: Input/output error"):
+        list(blocks)
 
 
 @given(st.binary(max_size=2000))

@@ -132,6 +132,32 @@ def test_a_stolen_key(tmp_path: Path) -> None:
         assert judged(TEXT, revocations, REQUIRED).reason is Reason.REVOCATION_UNKNOWN
 
 
+def test_a_stolen_key_with_two_dscs(tmp_path: Path) -> None:
+    """Its thief can't sign under the kid that has no list; with one, the honest ones count again."""
+    renewed = sign_dsc()
+    assert renewed.public_key == dsc().public_key
+    both = TrustStore([dsc(), renewed, sign_dsc("another dsc")])
+    honest, forged = (make_issuer(dsc=renewed).issue(RECORD) for _ in range(2))
+    foreign = make_issuer(
+        "another dsc", dsc=next(d for d in both if d.public_key != renewed.public_key)
+    ).issue(RECORD)
+    first = list_with(tmp_path / "a.vxrev", HCERT)
+    with Revocations.open([first]) as revocations:
+        assert judged(TEXT, revocations, store=both).valid
+        assert judged(foreign, revocations, store=both).valid
+        for text in (honest, forged):
+            verdict = judged(text, revocations, store=both)
+            assert verdict.reason is Reason.KEY_REVOKED
+            assert KID.hex() in verdict.detail
+            assert renewed.kid.hex() in verdict.detail
+            assert judged(text, revocations, OFF, both).valid
+    second = list_with(tmp_path / "b.vxrev", codec.decode(honest), kid=renewed.kid)
+    with Revocations.open([first, second]) as revocations:
+        assert judged(honest, revocations, store=both).valid
+        assert judged(TEXT, revocations, store=both).valid
+        assert judged(forged, revocations, store=both).reason is Reason.KEY_REVOKED
+
+
 def test_one_of_several_lists_is_enough(tmp_path: Path) -> None:
     """Two campaigns signed with the key; and another key's list is of no concern."""
     mine, other = list_with(tmp_path / "a.vxrev", HCERT), list_with(tmp_path / "b.vxrev")

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from vaxpass_sign.check.payload_files import ColumnBlock, TextBlock
 from vaxpass_sign.check.revocation import HashType, Revocations, Scope, write_store
 from vaxpass_sign.check.revocation.hashes import hashes_of
 from vaxpass_sign.check.verdict_table import COLUMNS, Counts, write_verdicts
-from vaxpass_sign.errors import InputError
+from vaxpass_sign.errors import InputError, TrustError
 from vaxpass_sign.hcert import codec
 
 ASKED = Asked(trust(), AT)
@@ -44,7 +46,8 @@ def read(path: Path) -> list[dict[str, object]]:
         return pq.read_table(path).to_pylist()
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+    text = path.read_bytes().decode()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     for row in rows:
         row |= {"row": int(row["row"]), "valid": row["valid"] == "true", "step": int(row["step"])}
         row["kid"] = row["kid"] or None
@@ -84,13 +87,22 @@ def test_no_payload_is_a_table_without_rows(tmp_path: Path, form: str) -> None:
     assert read(out) == []
 
 
-def test_a_source_that_needs_care(tmp_path: Path) -> None:
-    """A file's name may hold what the forms are made of."""
-    name = 'a,"b"\n=1.txt'
-    for form in FORMS:
-        write_verdicts(tmp_path / f"out{form}", ASKED, [TextBlock(name, 5, b"HC1:A\n\nHC1:B")])
-        rows = read(tmp_path / f"out{form}")
-        assert [(row["input"], row["row"]) for row in rows] == [(name, 5), (name, 7)]
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ('a,"b"\n=1.txt', 'a,"b"\n=1.txt'),
+        ("a\nb.txt", "a\nb.txt"),
+        ("a\rb.txt", "a\rb.txt"),
+        (os.fsdecode(b"a\xff.txt"), r"a\udcff.txt"),
+    ],
+    ids=["punctuation", "newline", "return", "no UTF-8"],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_source_that_needs_care(tmp_path: Path, form: str, name: str, written: str) -> None:
+    """A file's name may hold what the forms are made of, and bytes that are no text."""
+    write_verdicts(tmp_path / f"out{form}", ASKED, [TextBlock(name, 5, b"HC1:A\n\nHC1:B")])
+    rows = read(tmp_path / f"out{form}")
+    assert [(row["input"], row["row"]) for row in rows] == [(written, 5), (written, 7)]
 
 
 def test_no_personal_data(tmp_path: Path) -> None:
@@ -191,9 +203,37 @@ def test_blocks_go_to_all_workers() -> None:
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
     """One line, and no table."""
     out = tmp_path / "out.csv"
-    with pytest.raises(InputError, match="a worker process was ended from outside"):
+    with pytest.raises(InputError, match="a worker process could not begin or was ended"):
         list(verify_blocks(ASKED, blocks_of([TEXT] * 9, 1), kill_at_three, workers=2))
     assert not out.exists()
+
+
+def test_a_revocation_file_that_is_gone(tmp_path: Path, capfd) -> None:
+    """A worker that can't open it again says so, in one line, and no traceback is shown."""
+    path = tmp_path / "a.vxrev"
+    scope = Scope(HashType.UCI, "VN")
+    write_store(path, [(scope, [bytes(16)])], expires_at=AT.replace(year=2099))
+    with Revocations.open([path]) as revocations:
+        path.unlink()
+        asked = Asked(trust(), AT, revocations=revocations)
+        with pytest.raises(TrustError, match=r"a\.vxrev can't be read: No such file"):
+            list(verify_blocks(asked, blocks_of([TEXT] * 3, 1), process_of, workers=2))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_workers_that_cannot_be_started() -> None:
+    """A process that may open few files says so, before any table is begun or half of one done."""
+    script = """if True:
+        import resource
+        from check.test_verdict_table import *
+        if __name__ == "__main__":
+            resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+            list(verify_blocks(ASKED, blocks_of([TEXT] * 40, 1), process_of, workers=8))
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith(
+        "vaxpass_sign.errors.InputError: worker processes can't be started: Too many open files"
+    )
 
 
 def test_every_reason_can_be_a_row() -> None:

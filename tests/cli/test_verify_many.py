@@ -115,6 +115,18 @@ def test_all_inputs_in_one_table(program, files: Files, tmp_path: Path) -> None:
     assert [row["input"] for row in rows] == sources
 
 
+def test_an_argument_is_one_row(program, files: Files, tmp_path: Path) -> None:
+    """Whatever characters it holds: newlines, blanks, bytes that are no text."""
+    good, out = files.desk.text, tmp_path / "out.jsonl"
+    odd = [f"{good}\n{good}", f" {good}", os.fsdecode(b"HC1:\xff"), f"{good}\r", good]
+    arguments = ("--trust", files.desk.trust, *odd)
+    shown = [found["reason"] for found in program("verify", "--json", *arguments).objects]
+    done = program("verify", "--out", out, *arguments)
+    assert done.message == f"{out}: 1 valid, 4 not valid; 0 inputs could not be read"
+    assert [row["reason"] for row in rows_of(out)] == shown
+    assert [row["input"] for row in rows_of(out)] == [f"argument {n}" for n in range(1, 6)]
+
+
 def test_the_column_of_a_table(vaxpass, files: Files, tmp_path: Path) -> None:
     """Another name is named; one that is not there is an error that lists what is."""
     renamed = tmp_path / "a.parquet"

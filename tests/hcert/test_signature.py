@@ -38,6 +38,19 @@ def test_many_of_one_key(key: str) -> None:
         assert not verify_signature(public_key, messages[place], bad)
 
 
+def test_a_signature_is_written_in_one_way() -> None:
+    """PS256: without its leading zeros it is none, or its holder could escape its SIGNATURE hash."""
+    signer, public_key = signer_of(private_key("rsa dsc")), private_key("rsa dsc").public_key()
+    # One in 256 begins with a zero.
+    made = (signer.sign([b"m"])[0] for _ in range(20_000))
+    signature = next(signature for signature in made if signature[0] == 0)
+    assert len(signature) == 256
+    assert verify_signature(public_key, b"m", signature)
+    for other in (signature[1:], b"\0" + signature):
+        assert not verify_signature(public_key, b"m", other)
+        assert verify_signatures(public_key, [b"m"], [other]) == [False]
+
+
 def test_another_kind_of_key() -> None:
     """A key that signs no HCERT: nothing is its."""
     key = ed25519.Ed25519PrivateKey.generate()

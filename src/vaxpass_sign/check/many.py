@@ -158,7 +158,7 @@ class BatchVerifier:
                 found.append(Outcome(settled.reason, settled.detail, settled.warnings, kid))
             else:
                 _, plain, judged, dsc = settled
-                warnings = judged.warnings + plain.warnings
+                warnings = self._warnings(judged, plain)
                 found.append(Outcome(Reason.VALID, judged.detail, warnings, dsc.kid))
         return found
 
@@ -170,9 +170,14 @@ class BatchVerifier:
             Hcert(sign1, plain.claims()),
             dsc,
             judged.not_checked,
-            judged.warnings + plain.warnings,
+            self._warnings(judged, plain),
             self._policy.name,
         )
+
+    def _warnings(self, judged: _Judged, plain: Plain) -> tuple[str, ...]:
+        if self._policy.schema is Demand.OFF:
+            return judged.warnings
+        return judged.warnings + plain.warnings
 
     def _settle(self, texts: Sequence[str]) -> Iterator[_Held | Verdict]:
         """What a valid Verdict is made of, or the Verdict that :func:`verify` gives."""
@@ -200,7 +205,7 @@ class BatchVerifier:
             return True
         hcert = Hcert(sign1, plain.claims())
         try:
-            judge_revocation(hcert, dsc, self._at, self._revocations, self._policy)
+            judge_revocation(hcert, dsc, self._trust, self._at, self._revocations, self._policy)
         except StepFailedError:
             return False
         return True

@@ -7,9 +7,12 @@ its claims takes longer to send than to make.
 from __future__ import annotations
 
 import os
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -31,6 +34,9 @@ R = TypeVar("R")
 _WAITING: Final = 3
 """Blocks that each worker has, or has done while an earlier one is not: memory is bounded."""
 
+_MOST: Final = 96
+"""Workers unless more are asked for: each takes eight of the 1024 files that a process may open."""
+
 
 def verify_blocks(
     asked: Asked,
@@ -47,9 +53,10 @@ def verify_blocks(
     Args:
         work: a function of a module (it is pickled by its name), called with a verifier that is
             kept from block to block.
-        workers: processes; one for each core when left out.
-    Raises: InputError when a worker process died or ``asked.at`` has no UTC offset; what a block or
-        ``work`` raises.
+        workers: processes; one for each core, 96 at most, when left out.
+    Raises: InputError when a worker process died or can't be started, or ``asked.at`` has no UTC
+        offset; TrustError when a revocation file can't be opened there; what a block or ``work``
+        raises.
     """
     asked = replace(asked, at=moment(asked.at))
     rest = iter(blocks)
@@ -73,14 +80,32 @@ def _by_processes(
     from vaxpass_sign.workers import Pool, refuse_in_a_starting_worker, spawn_worker
 
     refuse_in_a_starting_worker()
-    count = workers or len(os.sched_getaffinity(0))
+    count = workers or min(len(os.sched_getaffinity(0)), _MOST)
     try:
-        with Pool(count, lambda _: spawn_worker(_begin, asked, work)) as pool:
+        # As bytes: what can't be opened again there, such as a revocation store that is gone, shall
+        # be the answer to a task. While the process begins it would end it.
+        packed = pickle.dumps(asked)
+        with _started():
+            made = Pool(count, lambda _: spawn_worker(_begin, packed, work))
+        with made as pool:
             yield from _in_order(pool, blocks)
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process was ended from outside (by the system, if memory ran out): the "
-            "verdicts so far are no whole table; run it again, with fewer workers"
+            "a worker process could not begin or was ended from outside: the verdicts so far are "
+            "no whole table. If memory ran out, run it again with fewer workers; if a script "
+            'started it, that must be a file whose calls stand under if __name__ == "__main__":'
+        ) from error
+
+
+@contextmanager
+def _started() -> Iterator[None]:
+    """What the system says when there can't be so many processes, or files for talking to them."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"worker processes can't be started: {error.strerror}; use fewer workers, or raise the "
+            "limit (ulimit -n, ulimit -u)"
         ) from error
 
 
@@ -89,7 +114,8 @@ def _in_order(pool: Pool, blocks: Iterator[B]) -> Iterator[R]:
 
     def send(worker: int) -> None:
         for block in islice(blocks, 1):
-            waiting.append((worker, pool.submit(worker, _work, block)))
+            with _started():
+                waiting.append((worker, pool.submit(worker, _work, block)))
 
     for _ in range(_WAITING):
         for worker in range(len(pool)):
@@ -105,17 +131,22 @@ def _verifier_of(asked: Asked) -> BatchVerifier:
     return BatchVerifier(asked.trust, asked.at, asked.policy, asked.revocations)
 
 
-_verifier: BatchVerifier
+_packed: bytes
 _do: Callable[..., Any]
 
 
-def _begin(asked: Asked, work: Callable[..., object]) -> None:
-    global _verifier, _do
-    _verifier, _do = _verifier_of(asked), work
+def _begin(packed: bytes, work: Callable[..., object]) -> None:
+    global _packed, _do
+    _packed, _do = packed, work
+
+
+@cache
+def _verifier() -> BatchVerifier:
+    return _verifier_of(pickle.loads(_packed))  # noqa: S301 (from our own coordinator)
 
 
 def _work(block: object) -> Any:
     from vaxpass_sign.workers import collector_paused
 
     with collector_paused():
-        return _do(_verifier, block)
+        return _do(_verifier(), block)

@@ -39,6 +39,7 @@ MAX_LINE: Final = 10_000
 
 _CHUNK: Final = 1 << 19
 _ROWS: Final = 2000
+"""Payloads of a block: of what is said of each, a file of tiny lines must not make gigabytes."""
 _TEXTS: Final = (
     *("string", "large_string", "string_view"),
     *(
@@ -103,22 +104,44 @@ def is_parquet(head: bytes) -> bool:
 
 
 def text_blocks(file: BinaryIO, source: str) -> Iterator[TextBlock]:
-    """The lines of an open file of UTF-8 text; a mark at its beginning is passed over."""
+    """The lines of an open file of UTF-8 text; a mark at its beginning is passed over.
+
+    Raises: InputError when it can't be read to its end.
+    """
     number, rest = 1, b""
     is_first = True
-    while chunk := file.read(_CHUNK):
+    while chunk := _chunk(file, source):
         if is_first:
             chunk, is_first = chunk.removeprefix(_MARK), False
         lines, newline, tail = chunk.rpartition(b"\n")
         if not newline:
             rest = (rest + tail)[:MAX_LINE]  # longer than any payload: the Verdict says so
             continue
-        lines = rest + lines
-        yield TextBlock(source, number, lines)
-        number += lines.count(b"\n") + 1
+        for some in _bounded(rest + lines):
+            yield TextBlock(source, number, some)
+            number += some.count(b"\n") + 1
         rest = tail
     if rest:
         yield TextBlock(source, number, rest)
+
+
+def _chunk(file: BinaryIO, source: str) -> bytes:
+    try:
+        return file.read(_CHUNK)
+    except OSError as error:
+        raise InputError(
+            f"{source} can't be read to its end: {error.strerror}; expected one payload a line"
+        ) from error
+
+
+def _bounded(lines: bytes) -> Iterator[bytes]:
+    """The lines in shares of _ROWS at most."""
+    if lines.count(b"\n") < _ROWS:
+        yield lines
+        return
+    each = lines.split(b"\n")
+    for start in range(0, len(each), _ROWS):
+        yield b"\n".join(each[start : start + _ROWS])
 
 
 def parquet_blocks(file: BinaryIO, source: str, column: str = COLUMN) -> Iterator[ColumnBlock]:

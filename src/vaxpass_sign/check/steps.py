@@ -249,8 +249,13 @@ def check_schema(hcert: Hcert) -> None:
 # --- step 11: what became of it since ------------------------------------------------------
 
 
-def judge_revocation(
-    hcert: Hcert, dsc: Certificate, at: datetime, revocations: Revocations | None, policy: Policy
+def judge_revocation(  # noqa: PLR0913, PLR0917 (each is a part of the question)
+    hcert: Hcert,
+    dsc: Certificate,
+    trust: TrustStore,
+    at: datetime,
+    revocations: Revocations | None,
+    policy: Policy,
 ) -> None:
     """It was not revoked, nor its key stolen; and the policy may want that this is known."""
     if policy.revocation is Demand.OFF:
@@ -261,6 +266,12 @@ def judge_revocation(
                 Reason.KEY_REVOKED,
                 f"the key with kid {dsc.kid.hex()} was stolen, and this is not among what it"
                 " honestly signed: do not believe it",
+            )
+        if other := _stolen_by_another_kid(dsc, trust, revocations):
+            raise StepFailedError(
+                Reason.KEY_REVOKED,
+                f"the key with kid {other.hex()} was stolen, and the DSC with kid {dsc.kid.hex()}"
+                " is the same key's: get that kid's allow-list too, or do not believe it",
             )
         hash_type = revocations.revoked(hcert, dsc.country)
         if hash_type is not None:
@@ -275,6 +286,21 @@ def judge_revocation(
             f"policy {policy.name} wants a revocation store and found {found}: get a new one"
             " (--revocation)",
         )
+
+
+def _stolen_by_another_kid(
+    dsc: Certificate, trust: TrustStore, revocations: Revocations
+) -> bytes | None:
+    """The kid of another DSC of the same key that there is an allow-list of, and none of this one.
+
+    A renewed DSC may have the old one's key: its thief would sign under the kid without a list.
+    """
+    if not revocations.stolen or dsc.kid in revocations.stolen:
+        return None
+    for kid in revocations.stolen:
+        if any(other.public_key == dsc.public_key for other in trust.candidates(kid)):
+            return kid
+    return None
 
 
 def is_revocation_known(revocations: Revocations | None, at: datetime) -> bool:

@@ -125,7 +125,9 @@ def _work(
     kinds = list(known)
     is_valid = [kind.reason is Reason.VALID for kind in kinds]
     valid = sum(is_valid[place] for place in places)
-    rows = make(_Judged(block.source, numbers, kinds, places))
+    # A file's name need not be text; its other bytes are surrogates, which no form can hold.
+    source = block.source.encode("utf-8", "backslashreplace").decode()
+    rows = make(_Judged(source, numbers, kinds, places))
     return rows, Counts(valid, len(places) - valid)
 
 
@@ -146,8 +148,9 @@ def _facts(kind: Outcome) -> tuple[bool, str, int, str, str, str | None]:
 
 def _csv_line(*values: object) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue()
+    # Before Python 3.13 only the characters of the line's end are quoted, beside commas and quotes.
+    csv.writer(line, lineterminator="\r\n").writerow(values)
+    return line.getvalue().removesuffix("\r\n")
 
 
 def _csv_rows(judged: _Judged) -> bytes:

@@ -11,7 +11,8 @@
 8. **Validity**: iat ≤ at ≤ exp, and the DSC's validity holds ``at``, and iat and exp.
 9. **Key usage**: the DSC may sign (digitalSignature) and may sign this kind of entry.
 10. **Schema**: the payload is a DCC with exactly one entry.
-11. **Revocation**: no store revokes it; where its DSC's key was stolen, it is on the allow-list.
+11. **Revocation**: no store revokes it; where its DSC's key was stolen, it is on the allow-list of
+    its kid.
 
 What becomes of a credential that fails one of 8 to 11 is the :mod:`policy's
 <vaxpass_sign.check.policy>` to say. Not checked, and listed in the Verdict: entry rules,
@@ -86,7 +87,7 @@ def verify(
         warnings = judge_validity(hcert, dsc, at, policy)  # Step 8.
         warnings += as_demanded(policy.key_usage, check_key_usage, hcert, dsc)  # Step 9.
         warnings += _judge_schema(hcert, plain, policy)  # Step 10.
-        judge_revocation(hcert, dsc, at, revocations, policy)  # Step 11.
+        judge_revocation(hcert, dsc, trust, at, revocations, policy)  # Step 11.
     except HcertError as error:
         return Verdict(Reason(error.code), str(error), at, policy=policy.name)
     except StepFailedError as failure:
@@ -105,12 +106,11 @@ def verify(
 
 def _judge_schema(hcert: Hcert, plain: Plain | None, policy: Policy) -> tuple[str, ...]:
     """Step 10, as the policy wants it; its warnings, and those of the codes."""
+    if policy.schema is Demand.OFF:
+        return ()
     if plain and keeps_schema(plain):
         return plain.warnings
-    warnings = as_demanded(policy.schema, check_schema, hcert)
-    if warnings or policy.schema is Demand.OFF:
-        return warnings
-    return unknown_codes(hcert.payload or {})
+    return as_demanded(policy.schema, check_schema, hcert) or unknown_codes(hcert.payload or {})
 
 
 def moment(at: datetime | None) -> datetime:

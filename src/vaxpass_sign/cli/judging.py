@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vaxpass_sign.check.asked import Asked
 from vaxpass_sign.check.many import BatchVerifier
-from vaxpass_sign.check.payload_files import PayloadBlock, TextBlock
+from vaxpass_sign.check.payload_files import ColumnBlock, PayloadBlock
 from vaxpass_sign.check.verdict import Verdict
 from vaxpass_sign.cli.inputs import Input, Payload, PayloadFile, Unread
 from vaxpass_sign.cli.output import json_line, print_line, tell
@@ -126,7 +126,8 @@ def write_table(out: Path, asked: Asked, inputs: Iterable[Input]) -> int:
                 tell(item.error)
             elif isinstance(item, Payload):
                 total += 1
-                yield TextBlock(item.source, item.line or 1, item.text.encode())
+                # As a column's value it is one row, whatever characters an argument or code holds.
+                yield ColumnBlock(item.source, item.line or 1, [item.text])
             else:
                 total += item.total
                 yield from item.blocks

@@ -47,7 +47,8 @@ def verify_signature(public_key: object, message: bytes, signature: bytes) -> bo
     """Whether ``signature`` over ``message`` is the key's.
 
     A P-256 key: exactly 64 bytes, raw r‖s; r and s from 1 to n-1, s high or low. An RSA key: PSS
-    with SHA-256, MGF1-SHA256 and a salt of 32 bytes. Any other key: False.
+    with SHA-256, MGF1-SHA256 and a salt of 32 bytes, in exactly as many bytes as the modulus has.
+    Any other key: False.
     """
     try:
         _how_to_verify(type(public_key))(public_key, message, signature)
@@ -98,6 +99,10 @@ def _verify_ecdsa(public_key: EllipticCurvePublicKey, message: bytes, signature:
 
 
 def _verify_pss(public_key: RSAPublicKey, message: bytes, signature: bytes) -> None:
+    # OpenSSL takes one without its leading zeros as well (RFC 8017 §8.1.2 does not). A holder could
+    # then write one signature in two ways, and revocation by its hash would find one of them.
+    if len(signature) != (public_key.key_size + 7) // 8:
+        raise InvalidSignature
     public_key.verify(signature, message, _PSS_SHA256, _SHA256)
 
 

@@ -11,7 +11,7 @@ False
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, KeysView
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -43,7 +43,7 @@ class Revocations(Closing):
     ) -> None:
         self.stores = tuple(stores)
         self.allow_lists = tuple(allow_lists)
-        by_kid: dict[bytes | None, list[AllowList]] = {}
+        by_kid: dict[bytes, list[AllowList]] = {}
         for allow_list in self.allow_lists:
             by_kid.setdefault(allow_list.kid, []).append(allow_list)
         self._by_kid = by_kid
@@ -92,9 +92,14 @@ class Revocations(Closing):
                 return found
         return None
 
+    @property
+    def stolen(self) -> KeysView[bytes]:
+        """The kids that there is an allow-list of."""
+        return self._by_kid.keys()
+
     def about_key(self, hcert: Hcert) -> bool:
         """Whether the key of the HCERT's kid was stolen: there is an allow-list of it."""
-        return hcert.kid in self._by_kid
+        return self._lists(hcert) is not None
 
     def honest(self, hcert: Hcert) -> bool:
         """Whether the key of its kid was not stolen, or it is among what that honestly signed.
@@ -102,8 +107,11 @@ class Revocations(Closing):
         A key that signed in several campaigns has several lists; one of them is enough.
         Raises: TrustError when a file turns out not to be sound.
         """
-        lists = self._by_kid.get(hcert.kid)
+        lists = self._lists(hcert)
         return lists is None or any(allow_list.permits(hcert) for allow_list in lists)
+
+    def _lists(self, hcert: Hcert) -> list[AllowList] | None:
+        return None if hcert.kid is None else self._by_kid.get(hcert.kid)
 
     def __reduce__(self) -> tuple[Callable[..., Revocations], tuple[object, ...]]:
         # Their hashes were compared when this one was opened.

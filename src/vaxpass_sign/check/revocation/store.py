@@ -11,7 +11,8 @@ country count: a key with two DSCs has two kids to choose from.
 
 A stolen key signs what its thief likes, dates included. Its allow-list names, by a hash over
 message and signature, everything that was honestly signed under its kid; nothing else under that
-kid counts any more. (A key with two DSCs needs a list for each kid.) A holder who changes (r, s) to
+kid counts any more. (A key with two DSCs needs a list for each kid; verifying refuses what was
+signed under one without, as long as it knows both DSCs.) A holder who changes (r, s) to
 (r, n-s) falls off the list: nobody else is harmed by that.
 
 Neither looks at the clock: ``created_at`` and ``expires_at`` say how old the file is, and whoever
