@@ -88,7 +88,7 @@ def test_what_was_revoked_stays_so(tmp_path: Path) -> None:
         assert NotChecked.REVOCATION in silent.not_checked
         verdict = judged(ANOTHER, revocations, REQUIRED)
         assert verdict.reason is Reason.REVOCATION_UNKNOWN
-        assert f"expired at {AT:%Y-%m-%dT%H:%M:%SZ}" in verdict.detail
+        assert f"expired at {AT:%Y-%m-%dT%H:%M:%SZ}: get a newer one" in verdict.detail
 
 
 def test_the_last_second_of_a_store(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_nothing_is_known(revocations: Revocations | None) -> None:
     """Who demands an answer gets none; for others it is listed as not checked."""
     verdict = judged(TEXT, revocations, REQUIRED)
     assert verdict.reason is Reason.REVOCATION_UNKNOWN
-    assert "found none" in verdict.detail
+    assert "found none: give one (--revocation)" in verdict.detail
     lenient = judged(TEXT, revocations)
     assert lenient.valid
     assert NotChecked.REVOCATION in lenient.not_checked

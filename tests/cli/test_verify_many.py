@@ -89,9 +89,7 @@ def test_a_table(program, files: Files, tmp_path: Path, form: str, source: str) 
         done = program(*arguments, getattr(files, source))
     bad = files.expected.count(False)
     assert (done.code, done.out) == (1, "")
-    assert done.message == (
-        f"{out}: {MANY - bad:,} valid, {bad:,} not valid; 0 inputs could not be read"
-    )
+    assert done.message == (f"{out}: {MANY - bad:,} valid, {bad:,} not valid, 0 could not be read")
     rows = rows_of(out)
     assert [row["valid"] for row in rows] == files.expected
     assert [int(row["row"]) for row in rows] == list(range(1, MANY + 1))
@@ -110,7 +108,7 @@ def test_all_inputs_in_one_table(program, files: Files, tmp_path: Path) -> None:
     rows = rows_of(out)
     assert done.code == 1
     assert "missing.txt can't be read" in done.err
-    assert done.err.splitlines()[-1].endswith("; 1 inputs could not be read")
+    assert done.err.splitlines()[-1].endswith(", 1 could not be read")
     sources = [str(picture), *[str(files.good)] * MANY, "argument 3", *[str(files.table)] * MANY]
     assert [row["input"] for row in rows] == sources
 
@@ -134,7 +132,7 @@ def test_the_column_of_a_table(vaxpass, files: Files, tmp_path: Path) -> None:
     arguments = ("verify", "--json", "--trust", files.desk.trust, renamed)
     done = vaxpass(*arguments)
     assert done.code == 2
-    assert "found the columns qr, expected payloads as text in 'hc1'" in done.err
+    assert "found the columns qr, expected payloads as text in 'hc1'; name their" in done.err
     assert vaxpass(*arguments, "--column", "qr").code == 0
 
 
@@ -167,7 +165,18 @@ def test_a_file_without_payloads(vaxpass, files: Files, tmp_path: Path) -> None:
     assert (done.code, done.out) == (2, "")
     assert "found no payload, expected one a line" in done.err
     out = tmp_path / "out.csv"
-    assert vaxpass("verify", "--out", out, "--trust", files.desk.trust, blank).code == 2
+    for nothing in (blank, tmp_path / "missing.txt"):
+        done = vaxpass("verify", "--out", out, "--trust", files.desk.trust, nothing)
+        assert done.code == 2
+        *_, why, counted = done.err.splitlines()
+        assert "expected" in why
+        assert counted.endswith("0 valid, 0 not valid, 1 could not be read")
+
+
+def test_inspect_names_who_reads_tables(vaxpass, files: Files) -> None:
+    done = vaxpass("inspect", files.table)
+    assert done.code == 2
+    assert "found a Parquet table, which only verify reads" in done.message
 
 
 def test_interrupted_it_leaves_nothing(files: Files, tmp_path: Path) -> None:

@@ -160,7 +160,10 @@ def parquet_blocks(file: BinaryIO, source: str, column: str = COLUMN) -> Iterato
             found = f"the columns {', '.join(types)}"[:300]
             if column in types:
                 found = f"the column {column!r} of type {types[column][:40]}"
-            raise InputError(f"{source}: found {found}, expected payloads as text in {column!r}")
+            raise InputError(
+                f"{source}: found {found}, expected payloads as text in {column!r}; name their "
+                "column (--column)"
+            )
         first = 1
         for batch in table.iter_batches(_ROWS, columns=[column], use_threads=False):
             values = [value and value[:MAX_LINE] for value in batch.column(0).to_pylist()]

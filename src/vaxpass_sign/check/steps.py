@@ -280,11 +280,10 @@ def judge_revocation(  # noqa: PLR0913, PLR0917 (each is a part of the question)
             )
     if policy.revocation is Demand.REQUIRED and not is_revocation_known(revocations, at):
         end = revocations.expiry() if revocations else None
-        found = f"one that expired at {_time(end)}" if end else "none"
+        found = f"one that expired at {_time(end)}: get a newer" if end else "none: give"
         raise StepFailedError(
             Reason.REVOCATION_UNKNOWN,
-            f"policy {policy.name} wants a revocation store and found {found}: get a new one"
-            " (--revocation)",
+            f"policy {policy.name} wants a revocation store and found {found} one (--revocation)",
         )
 
 

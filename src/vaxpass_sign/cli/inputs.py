@@ -199,8 +199,8 @@ def _payloads(
             return
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
-    if how is not None and is_parquet(head):
-        yield _table(file, source, how.column)
+    if is_parquet(head):
+        yield _table(file, source, how)
         return
     if not _is_text(head):
         raise InputError(
@@ -219,11 +219,16 @@ def _payloads(
         yield from _lines(whole, source)
 
 
-def _table(file: BufferedReader, source: str, column: str) -> PayloadFile:
+def _table(file: BufferedReader, source: str, how: InBlocks | None) -> PayloadFile:
+    if how is None:
+        raise InputError(
+            f"{source}: found a Parquet table, which only verify reads, {_EXPECTED}: write its "
+            "payloads to a text"
+        )
     if not _is_regular(file):
         raise InputError(f"{source}: found a Parquet table in a pipe, expected a file: name it")
     _bound_memory()
-    return PayloadFile(source, parquet_blocks(file, source, column), count_rows(file, source))
+    return PayloadFile(source, parquet_blocks(file, source, how.column), count_rows(file, source))
 
 
 def _bound_memory() -> None:

@@ -136,12 +136,11 @@ def write_table(out: Path, asked: Asked, inputs: Iterable[Input]) -> int:
         counts = write_verdicts(
             out, asked, blocks(), progress=lambda counts: show(counts.total, total)
         )
-    if not counts.total:
-        undecided += 1
-    tell(
-        f"{out}: {counts.valid:,} valid, {counts.invalid:,} not valid; {undecided} inputs could "
-        "not be read"
-    )
+    if not counts.total and not undecided:
+        undecided = 1
+        tell(_NOTHING)
+    said = f"{counts.valid:,} valid, {counts.invalid:,} not valid, {undecided} could not be read"
+    tell(f"{out}: {said}")
     return 1 if counts.invalid else 2 if undecided else 0
 
 

@@ -16,8 +16,8 @@ StoreExpires = Annotated[
     typer.Option(
         "--expires",
         metavar="TIME",
-        help="From when on the store's silence says nothing, with its offset: "
-        "2026-11-22T10:00:00+07:00. Left out: 7 days from now.",
+        help="Until when the next store is due, with its offset: 2026-11-22T10:00:00+07:00. From "
+        "then on this one no longer says that anything is not revoked. Left out: 7 days from now.",
         show_default=False,
     ),
 ]
@@ -43,5 +43,12 @@ def moment_of(text: str | None, option: str) -> datetime | None:
 
 
 def in_days(text: str | None, option: str, days: int) -> datetime:
-    """The moment that an option gives, or the one in so many days."""
-    return moment_of(text, option) or datetime.now(UTC) + timedelta(days=days)
+    """The moment that an option gives, or the one in so many days.
+
+    Raises: InputError when it is no time with an offset, or past.
+    """
+    now = datetime.now(UTC)
+    moment = moment_of(text, option) or now + timedelta(days=days)
+    if moment <= now:
+        raise InputError(f"{option}: found a time that is past, expected when the next one is due")
+    return moment

@@ -52,11 +52,12 @@ def export_command(
     pin_env: PinEnv = None,
     force_final_try: ForceFinalTry = False,
 ) -> None:
-    """Write what is revoked as signed batches, and a store for offline readers.
+    """Write what is revoked as signed batches.
 
+    And as a store for readers without a network, OUT/revoked.vxrev, which is made anew each time.
     Entries that are in no batch yet are put into new ones (at most 1000 entries, one type and kid).
     Each batch that has no file in OUT is signed; a file that is there is left alone. It can be
-    stopped at any time: the same command goes on. OUT/revoked.vxrev is made anew each time.
+    stopped at any time: the same command goes on.
     """
     from vaxpass_sign.revocation.export import STORE_NAME, export_batches
     from vaxpass_sign.revocation.register import Register
@@ -72,7 +73,7 @@ def export_command(
             expires_at=until,
         )
     print_line(
-        f"{done.signed:,} batches signed ({done.made:,} of them new), {done.there:,} there before; "
+        f"{done.signed:,} batches signed, {done.there:,} there before; "
         f"{done.entries:,} entries in {out / STORE_NAME}"
     )
 

@@ -48,10 +48,10 @@ def import_command(
     ],
     expires: StoreExpires = None,
 ) -> None:
-    """Check signed batches and make the store of them that verifying asks.
+    """Check signed batches, and make a store of them.
 
-    One batch that is not to be believed refuses all: it is named, and the store that was there
-    stays. What has expired is left out.
+    The store is what verify --revocation asks. One batch that is not to be believed refuses all: it
+    is named, and the store that was there stays. What has expired is left out.
     """
     from vaxpass_sign.check.revocation.importing import import_batches
 
@@ -61,7 +61,7 @@ def import_command(
     countries = ", ".join(f"{country} {count:,}" for country, count in done.countries.items())
     print_line(
         f"{done.entries:,} entries of {done.batches:,} batches ({countries or 'none in force'}) in "
-        f"{out}; its silence counts until {until:%Y-%m-%d %H:%MZ}"
+        f"{out}; the next is due by {until:%Y-%m-%d %H:%M} UTC"
     )
     if done.expired:
         tell(f"{done.expired:,} batches were left out: they have expired")

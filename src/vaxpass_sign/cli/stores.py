@@ -67,6 +67,6 @@ def load_revocations(paths: list[Path], at: datetime | None) -> Revocations:
         if store.stale(at or datetime.now(UTC)):
             tell(
                 f"{store.path} expired at {store.expires_at:%Y-%m-%d %H:%M} UTC: what it revokes "
-                "counts, its silence does not; get a new one"
+                "counts, and what it lacks may be revoked since; get a new one"
             )
     return revocations

@@ -38,9 +38,11 @@ def show_command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> int:
-    """Show what is trusted: each source, who signed it, how old it is, and the total.
+    """Show what is trusted.
 
-    Nothing is checked again. Exit codes: 0 all could be read, 2 a source could not.
+    Each source, who signed it, how old it is, and the total. Nothing is checked again.
+
+    Exit codes: 0 all could be read, 2 a source could not.
     """
     sources, total = overviews(trust or filled_store())
     failed = False
@@ -133,10 +135,11 @@ def add_command(
         ),
     ] = None,
 ) -> None:
-    """Check a trust list and keep it; or keep certificates that you believe.
+    """Check a trust list and keep it.
 
-    A list whose signature fails, that is older than allowed or than the one before, or that lacks
-    too many of its DSCs is refused, and the last good one stays as it is.
+    Or keep certificates that you believe. A list whose signature fails, that is older than allowed
+    or than the one before, or that lacks too many of its DSCs is refused, and the last good one
+    stays as it is.
     """
     directory = user_store() if to is None else to
     called = source.absolute().name.partition(".")[0] if name is None else name

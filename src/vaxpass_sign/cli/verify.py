@@ -26,10 +26,10 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="PAYLOAD|FILE|PICTURE|PDF|FOLDER|-",
-            help="A payload; a file with one a line; a PNG or JPEG picture or a PDF with QR codes; "
-            "a folder of such files, not its subfolders; or - for standard input, which is also "
-            "read when nothing is given. Arguments show in the list of processes: prefer - or a "
-            "file.",
+            help="A payload; a file with one a line; a Parquet table of them; a PNG or JPEG "
+            "picture or a PDF with QR codes; a folder of such files, not its subfolders; or - for "
+            "standard input, which is also read when nothing is given. Arguments show in the list "
+            "of processes: prefer - or a file.",
             show_default=False,
         ),
     ] = None,
