@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 __all__ = [
     "CampaignError",
@@ -31,6 +32,7 @@ __all__ = [
     "TokenLostError",
     "TokenStalledError",
     "TrustError",
+    "TrustFault",
     "UntrustedError",
     "VaxpassError",
     "Violation",
@@ -142,5 +144,33 @@ class LedgerError(UntrustedError):
     """A ledger, or a file that it commits, is not what was written: nothing is added to it."""
 
 
+class TrustFault(StrEnum):
+    """Why trust material is refused, in a word."""
+
+    UNREADABLE = "unreadable"
+    """It is missing, of another form, or beyond a bound."""
+    NO_ANCHOR = "no_anchor"
+    """It is signed, and nobody was pinned who may sign it."""
+    UNKNOWN_SIGNER = "unknown_signer"
+    """Somebody signed it who is not pinned, or may not sign any more."""
+    ALTERED = "altered"
+    """A signature does not hold: an entry was swapped or changed, or another key signed."""
+    EXPIRED = "expired"
+    TOO_OLD = "too_old"
+    """It was issued longer ago than is allowed."""
+    NOT_YET = "not_yet"
+    """It was issued in the future."""
+    ROLLED_BACK = "rolled_back"
+    """It was issued before the one that is there."""
+    SHRUNK = "shrunk"
+    """It lacks too many of the DSCs of the one that is there."""
+    NO_DSC = "no_dsc"
+    """Nothing in it can be used."""
+
+
 class TrustError(UntrustedError):
     """Trust material is missing, can't be read, or isn't what its anchors signed."""
+
+    def __init__(self, message: str, code: TrustFault = TrustFault.UNREADABLE) -> None:
+        self.code = code
+        super().__init__(message)

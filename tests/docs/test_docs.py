@@ -34,6 +34,7 @@ from tokens.softhsm import find_softhsm
 from vaxpass_sign import TrustStore, inspect, verify
 from vaxpass_sign.check.policy import POLICIES, Policy
 from vaxpass_sign.check.verdict import STEP_OF, NotChecked, Reason, Step
+from vaxpass_sign.errors import TrustFault
 from vaxpass_sign.hcert import base45, cose, framing
 from vaxpass_sign.hcert.qr_capacity import QR_CAPACITY, qr_version
 from vaxpass_sign.prepare.doses import COLUMNS
@@ -348,6 +349,15 @@ def test_every_reason_is_listed() -> None:
     assert listed == {reason: STEP_OF[reason] for reason in Reason}
     for item in NotChecked:
         assert f"| `{item}` |" in page
+
+
+def test_every_fault_of_a_list_is_listed() -> None:
+    """verdicts.md has a row for each code of a TrustError."""
+    page = (DOCS / "reference" / "verdicts.md").read_text("utf-8")
+    section = page[page.index("## Trust lists that are refused") :]
+    section = section[: section.index("## In Python")]
+    listed = re.findall(r"^\| `(\w+)` \| [^|]{5,} \| [^|]{5,} \|$", section, re.MULTILINE)
+    assert sorted(listed) == sorted(TrustFault)
 
 
 def test_every_policy_is_explained() -> None:

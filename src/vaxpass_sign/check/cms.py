@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from vaxpass_sign.errors import TrustError
+from vaxpass_sign.errors import TrustError, TrustFault
 from vaxpass_sign.x509 import Certificate
 from vaxpass_sign.x509.signature import SHA2, check_signature
 
@@ -179,7 +179,8 @@ def _named(info: Any, pinned: Iterable[Certificate]) -> list[Certificate]:
     if not named:
         raise UnknownSignerError(
             "the CMS signature names a signer that is not pinned, expected one of the "
-            f"{len(certificates)} anchors that may sign: give the signer's certificate"
+            f"{len(certificates)} anchors that may sign: give the signer's certificate",
+            TrustFault.UNKNOWN_SIGNER,
         )
     return named
 
@@ -191,7 +192,8 @@ def _signer(info: Any, signed: bytes, named: list[Certificate]) -> Certificate:
             return certificate
     raise TrustError(
         f"the CMS signature does not verify with the key of {named[0].subject}, so it is not the "
-        "pinned certificate's: what it signs was altered, do not use it"
+        "pinned certificate's: what it signs was altered, do not use it",
+        TrustFault.ALTERED,
     )
 
 
@@ -229,5 +231,6 @@ def _form(found: str) -> TrustError:
 def _other_bytes(found: str) -> TrustError:
     return TrustError(
         f"the CMS signature was made over other bytes than those that it comes with ({found}): "
-        "they were altered, do not use them"
+        "they were altered, do not use them",
+        TrustFault.ALTERED,
     )

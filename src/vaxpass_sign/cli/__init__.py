@@ -12,7 +12,7 @@ import os
 import sys
 from typing import NoReturn
 
-from vaxpass_sign.errors import VaxpassError
+from vaxpass_sign.errors import TrustError, TrustFault, VaxpassError
 
 __all__ = ["main"]
 
@@ -69,7 +69,10 @@ def _run(arguments: list[str]) -> int:
         return run(arguments)
     except VaxpassError as error:
         # What was left behind stands in notes.
-        tell("; ".join([str(error), *getattr(error, "__notes__", ())]))
+        words = str(error)
+        if isinstance(error, TrustError) and error.code is not TrustFault.UNREADABLE:
+            words = f"{error} [{error.code}]"
+        tell("; ".join([words, *getattr(error, "__notes__", ())]))
     except OutputClosed:
         # Python flushes stdout once more at its end, and would complain; it shall go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

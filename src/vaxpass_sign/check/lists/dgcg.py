@@ -38,7 +38,7 @@ from vaxpass_sign.check.lists.reading import (
     shown,
 )
 from vaxpass_sign.check.lists.result import Anchor, Finds, LeftOut, ListFormat, SignedList
-from vaxpass_sign.errors import TrustError
+from vaxpass_sign.errors import TrustError, TrustFault
 from vaxpass_sign.x509 import Certificate
 
 __all__ = ["is_dgcg", "read_dgcg"]
@@ -60,8 +60,8 @@ def read_dgcg(
     ``anchors``: certificates of the gateway's trust anchor. ``uploads``: upload certificates that
     are pinned, for a list that holds DSCs only. ``at`` judges nothing, since no time is signed.
 
-    1. UPLOAD items: an anchor signed the CMS (:func:`check_cms`). Such a certificate that is not for
-       TLS, or a pinned one, may sign DSCs of the country that its subject names.
+    1. UPLOAD items: an anchor signed the CMS (:func:`check_cms`). Such a certificate that is not
+       for TLS, or a pinned one, may sign DSCs of the country that its subject names.
     2. CSCA items: an anchor signed the CMS, and the certificate is a CA.
     3. DSC items: an anchor or a fitting upload certificate signed the CMS, and the certificate is
        no CA and not for TLS.
@@ -80,7 +80,8 @@ def read_dgcg(
     if not pinned and not uploading:
         raise TrustError(
             "no anchor was given for the gateway's list, expected the certificate of its trust "
-            "anchor: pin that, got in another way than the list"
+            "anchor: pin that, got in another way than the list",
+            TrustFault.NO_ANCHOR,
         )
     reader = _Reader()
     by_type: dict[str, list[tuple[str, dict[str, Any]]]] = {"UPLOAD": [], "CSCA": [], "DSC": []}
@@ -113,7 +114,8 @@ def read_dgcg(
         raise TrustError(
             f"the gateway's list: found {len(by_type['DSC'])} items of type DSC, and "
             f"{finds.count(LeftOut.UNKNOWN_SIGNER)} items of a signer that is not known, expected "
-            "at least one DSC that can be used: pin the certificate of the gateway's trust anchor"
+            "at least one DSC that can be used: pin the certificate of the gateway's trust anchor",
+            TrustFault.NO_DSC,
         )
     return finds.listed(ListFormat.DGCG, reader.signed_by)
 
@@ -143,12 +145,13 @@ class _Reader:
             self.finds.leave_out(LeftOut.UNKNOWN_SIGNER)
             return None
         except TrustError as error:
-            raise TrustError(f"{what}: {error}") from error
+            raise TrustError(f"{what}: {error}", error.code) from error
         thumbprint = hashlib.sha256(raw).hexdigest()
         if as_text(item.get("thumbprint"), f"thumbprint of {what}").lower() != thumbprint:
             raise TrustError(
                 f"{what} has the thumbprint {shown(item['thumbprint'])}, expected that of its "
-                f"rawData, {thumbprint}: the list was altered, do not use it"
+                f"rawData, {thumbprint}: the list was altered, do not use it",
+                TrustFault.ALTERED,
             )
         if certificate is None:
             self.finds.leave_out(LeftOut.UNREADABLE)
@@ -156,7 +159,8 @@ class _Reader:
         if not is_kid_of(item.get("kid"), certificate):
             raise TrustError(
                 f"{what} has the kid {shown(item.get('kid'))}, expected that of its rawData, "
-                f"{certificate.kid.hex()} in hex: the list was altered, do not use it"
+                f"{certificate.kid.hex()} in hex: the list was altered, do not use it",
+                TrustFault.ALTERED,
             )
         self.signed_by.append(signer.subject)
         return certificate

@@ -38,7 +38,7 @@ from vaxpass_sign.check.lists.reading import (
     shown,
 )
 from vaxpass_sign.check.lists.result import Anchor, Finds, LeftOut, ListFormat, SignedList
-from vaxpass_sign.errors import TrustError
+from vaxpass_sign.errors import TrustError, TrustFault
 from vaxpass_sign.hcert.signature import verify_signature
 from vaxpass_sign.x509 import Certificate, PublicKey, alg_of_key
 
@@ -97,7 +97,8 @@ def read_gdhcn(
     if not usable:
         raise TrustError(
             f"no anchor was given for {_WHAT}, expected the P-256 or RSA key of its publisher: pin "
-            "one, got in another way than the list"
+            "one, got in another way than the list",
+            TrustFault.NO_ANCHOR,
         )
     proof, statements = _read_document(data, usable, at)
     given = {id_: document for document in documents if (id_ := _id_of(document))}
@@ -127,7 +128,8 @@ def read_gdhcn(
         raise TrustError(
             f"{_WHAT} holds no DSC or CSCA that can be used (references that lead to no document "
             f"here: {finds.count(LeftOut.UNRESOLVED)}), expected one: get it again, or give the "
-            "documents that it refers to"
+            "documents that it refers to",
+            TrustFault.NO_DSC,
         )
     return finds.listed(
         ListFormat.GDHCN, [proof.method for proof in proofs], min(proof.created for proof in proofs)
@@ -143,13 +145,15 @@ def _read_document(data: bytes, keys: list[PublicKey], at: datetime) -> tuple[Pr
     if not fitting:
         raise TrustError(
             f"the proof of {_WHAT} names the alg {shown(proof.alg)}, which is that of none of the "
-            f"{len(keys)} anchors: do not use the list, or pin its publisher's key"
+            f"{len(keys)} anchors: do not use the list, or pin its publisher's key",
+            TrustFault.UNKNOWN_SIGNER,
         )
     if not any(_verifies(key, message, proof.signature) for key in fitting):  # 2
         raise TrustError(
             f"the proof of {_WHAT} {shown(statements.id)} does not verify with any of the "
             f"{len(fitting)} anchors: the list was altered or another key signed it; get it again, "
-            "and pin its publisher's key"
+            "and pin its publisher's key",
+            TrustFault.ALTERED,
         )
     check_not_ahead(proof.created, at, _WHAT)  # 3
     return proof, statements

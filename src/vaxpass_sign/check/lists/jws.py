@@ -27,7 +27,7 @@ from vaxpass_sign.check.lists.reading import (
     read_der,
     shown,
 )
-from vaxpass_sign.errors import CertificateError, TrustError
+from vaxpass_sign.errors import CertificateError, TrustError, TrustFault
 from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.hcert.signature import verify_signature
 from vaxpass_sign.x509 import Certificate, check_issued_by
@@ -87,7 +87,8 @@ def check_jws(
     if not _verifies(header["alg"], signer, message, signature):  # 5
         raise TrustError(
             f"the signature of {what} does not verify with the key of {signer.subject}: the list "
-            "was altered, do not use it"
+            "was altered, do not use it",
+            TrustFault.ALTERED,
         )
     return decode_base64url(payload_text, f"the payload of {what}"), signer
 
@@ -107,19 +108,22 @@ def _find_signer(
         raise TrustError(
             f"{what} names as its signer {signer.subject}, SHA-256 kid {signer.kid.hex()}, which "
             f"is none of the {len(pinned)} anchors and was issued by none: pin the publisher's "
-            "certificate, got in another way than the list"
+            "certificate, got in another way than the list",
+            TrustFault.UNKNOWN_SIGNER,
         )
     if not signer.not_before <= at <= signer.not_after:
         raise TrustError(
             f"the signer of {what}, {signer.subject}, is valid {signer.not_before:%Y-%m-%d} to "
             f"{signer.not_after:%Y-%m-%d}, expected at {at.astimezone(UTC):%Y-%m-%d}: get a newer "
-            "list, and pin its publisher's newer certificate"
+            "list, and pin its publisher's newer certificate",
+            TrustFault.UNKNOWN_SIGNER,
         )
     if signer.key_usage is not None and "digitalSignature" not in signer.key_usage:
         raise TrustError(
             f"the signer of {what}, {signer.subject}, has the key usage "
             f"{'+'.join(sorted(signer.key_usage)) or 'empty'}, expected digitalSignature: ask the "
-            "publisher for a list that another key signed"
+            "publisher for a list that another key signed",
+            TrustFault.UNKNOWN_SIGNER,
         )
     return signer
 
@@ -138,7 +142,8 @@ def _check_alg(alg: Any, signer: Certificate, what: str) -> None:
         raise TrustError(
             f"the header of {what} names the alg {shown(alg)}, expected "
             f"{' or '.join(fitting) or 'none'} for the signer's key, {signer.key_description}: "
-            "do not use the list, get it again from its publisher"
+            "do not use the list, get it again from its publisher",
+            TrustFault.ALTERED,
         )
 
 

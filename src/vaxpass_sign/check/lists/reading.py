@@ -19,7 +19,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
-from vaxpass_sign.errors import CertificateError, InputError, TrustError
+from vaxpass_sign.errors import CertificateError, InputError, TrustError, TrustFault
 from vaxpass_sign.x509 import Certificate
 
 __all__ = [
@@ -67,7 +67,8 @@ def check_not_ahead(issued_at: datetime, at: datetime, what: str) -> None:
     if issued_at - at > CLOCK_SKEW:
         raise TrustError(
             f"{what} was issued {issued_at:%Y-%m-%dT%H:%M:%SZ}, expected no later than the moment "
-            f"of checking, {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: set this machine's clock"
+            f"of checking, {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: set this machine's clock",
+            TrustFault.NOT_YET,
         )
 
 
@@ -175,7 +176,7 @@ def read_der(text: Any) -> Certificate | None:
         certificate = Certificate.from_bytes(der)
     except (TrustError, CertificateError):
         return None
-    # Certificate.from_bytes takes PEM as well, which no list holds, and passes over what is around it.
+    # Certificate.from_bytes takes PEM as well, and passes over what is around it; no list has any.
     return certificate if certificate.der == der else None
 
 

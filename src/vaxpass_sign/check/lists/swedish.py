@@ -30,7 +30,7 @@ from vaxpass_sign.check.lists.reading import (
     shown,
 )
 from vaxpass_sign.check.lists.result import Anchor, Finds, ListFormat, SignedList
-from vaxpass_sign.errors import TrustError
+from vaxpass_sign.errors import TrustError, TrustFault
 from vaxpass_sign.x509 import Certificate
 
 __all__ = ["read_swedish"]
@@ -57,7 +57,8 @@ def read_swedish(data: bytes, anchors: Iterable[Anchor], at: datetime) -> Signed
     if at - expires_at >= CLOCK_SKEW:
         raise TrustError(
             f"the DSC-TL expired {expires_at:%Y-%m-%dT%H:%M:%SZ}, expected later than the moment "
-            f"of checking, {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: get a newer list"
+            f"of checking, {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: get a newer list",
+            TrustFault.EXPIRED,
         )
     publisher = as_text(claims.get("iss"), "iss of the DSC-TL")
     finds = Finds()
@@ -68,7 +69,8 @@ def read_swedish(data: bytes, anchors: Iterable[Anchor], at: datetime) -> Signed
     if not finds.dscs:
         raise TrustError(
             "the DSC-TL holds no DSC that can be used, expected at least one: get the list again "
-            "from its publisher"
+            "from its publisher",
+            TrustFault.NO_DSC,
         )
     signed_by = f"{signer.subject} (iss {shown(publisher)})"
     return finds.listed(ListFormat.SWEDISH, [signed_by], issued_at, expires_at)

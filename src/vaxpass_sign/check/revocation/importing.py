@@ -139,4 +139,4 @@ def _read(path: Path, anchors: tuple[Certificate, ...]) -> Batch:
         # One that has expired must be signed as well.
         return read_signed_batch(data, anchors, at=_BEGINNING)
     except TrustError as error:
-        raise TrustError(f"{path}: {error}") from error
+        raise TrustError(f"{path}: {error}", error.code) from error

@@ -54,8 +54,12 @@ def read_anchors(anchors: str | PathLike[str] | Iterable[Anchor | Path]) -> list
     found: list[Anchor] = []
     for anchor in [anchors] if isinstance(anchors, str | PathLike) else anchors:
         if isinstance(anchor, str | PathLike):
-            if not str(anchor):  # an unset variable, most often; Path("") is the folder that we are in
-                raise TrustError("found an empty path, expected a file or folder of anchors: name one")
+            if not str(
+                anchor
+            ):  # an unset variable, most often; Path("") is the folder that we are in
+                raise TrustError(
+                    "found an empty path, expected a file or folder of anchors: name one"
+                )
             found += _read(Path(anchor))
         else:
             found.append(anchor)
@@ -136,7 +140,7 @@ def _read(path: Path) -> list[Anchor]:
         try:
             found += parse_anchors(data)
         except TrustError as error:
-            raise TrustError(f"{file}: {error}") from error
+            raise TrustError(f"{file}: {error}", error.code) from error
     return found
 
 

@@ -44,7 +44,7 @@ from vaxpass_sign.check.trust.kept import (
     write_kept,
 )
 from vaxpass_sign.durable import cannot_write, in_turn, make_directory
-from vaxpass_sign.errors import CertificateError, InputError, TrustError
+from vaxpass_sign.errors import CertificateError, InputError, TrustError, TrustFault
 from vaxpass_sign.x509 import Certificate
 
 __all__ = ["MAX_AGE", "MAX_SHRINK", "keep_files", "keep_list"]
@@ -93,7 +93,8 @@ def keep_list(  # noqa: PLR0913 (each is a decision of the operator's)
         if given is None and last is None:
             raise TrustError(
                 "no anchor was given and none is remembered, expected the certificate or key of "
-                "whoever signs it, got in another way than the list: give --anchor"
+                "whoever signs it, got in another way than the list: give --anchor",
+                TrustFault.NO_ANCHOR,
             )
         pinned = given if given is not None else list(last.anchors if last else ())
         signed = read_list(data, pinned, moment, documents=given_documents)
@@ -201,10 +202,11 @@ def _keep(directory: Path, name: str, read: _Read, at: datetime | None, terms: _
                 new = _judged(read, last, moment, terms)
             except TrustError as error:
                 if last is None:
-                    raise TrustError(f"{name!r} is not added: {error}") from error
+                    raise TrustError(f"{name!r} is not added: {error}", error.code) from error
                 raise TrustError(
                     f"{name!r} is not replaced: {error}; the last good one, "
-                    f"{in_days(last.age(moment))} old, stays"
+                    f"{in_days(last.age(moment))} old, stays",
+                    error.code,
                 ) from error
             write_kept(path, new)
             return new
@@ -241,7 +243,8 @@ def _judged(read: _Read, last: KeptList | None, at: datetime, terms: _Terms) -> 
     if age is not None and new.issued_at is not None and at - new.issued_at > age:  # 3
         raise TrustError(
             f"it was issued {new.issued_at:%Y-%m-%d}, {in_days(at - new.issued_at)} ago, expected "
-            f"at most {in_days(age)}: get a newer one, or accept it with --max-age DAYS"
+            f"at most {in_days(age)}: get a newer one, or accept it with --max-age DAYS",
+            TrustFault.TOO_OLD,
         )
     _check_newer(new, last)  # 4
     pinned = terms.cscas
@@ -259,7 +262,9 @@ def _judged(read: _Read, last: KeptList | None, at: datetime, terms: _Terms) -> 
     )
     if not new.anchored and not new.not_anchored:
         why = next(iter(sifted.refused.values()), "it lists none")
-        raise TrustError(f"found no DSC that can be used, expected at least one: {why}")
+        raise TrustError(
+            f"found no DSC that can be used, expected at least one: {why}", TrustFault.NO_DSC
+        )
     _check_shrink(new, last, at, terms.max_shrink)  # 5
     return new
 
@@ -269,7 +274,8 @@ def _check_newer(new: KeptList, last: KeptList | None) -> None:
         raise TrustError(
             f"it was issued {new.issued_at:%Y-%m-%dT%H:%M:%SZ}, before the last good one "
             f"({last.issued_at:%Y-%m-%dT%H:%M:%SZ}), expected a later one: get the newest, or "
-            "give this one another --name"
+            "give this one another --name",
+            TrustFault.ROLLED_BACK,
         )
 
 
@@ -285,7 +291,8 @@ def _check_shrink(new: KeptList, last: KeptList | None, at: datetime, max_shrink
         raise TrustError(
             f"it lacks {len(missing)} of the {len(before)} DSCs that are still valid{also}, "
             f"expected at most {max_shrink:.0%}: ask its publisher, or accept it with --max-shrink "
-            "SHARE"
+            "SHARE",
+            TrustFault.SHRUNK,
         )
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from vaxpass_sign.check.trust.files import find_sources, read_certificates
 from vaxpass_sign.check.trust.issued import sift
-from vaxpass_sign.errors import CertificateError, InputError, TrustError
+from vaxpass_sign.errors import CertificateError, InputError, TrustError, TrustFault
 from vaxpass_sign.x509 import Certificate
 
 if TYPE_CHECKING:
@@ -234,16 +234,20 @@ class TrustStore:
         if anchors is None:
             raise TrustError(
                 f"{source} is a signed list and no anchor was given: give --anchor with the "
-                "certificate or key of whoever signs it, got in another way than the list"
+                "certificate or key of whoever signs it, got in another way than the list",
+                TrustFault.NO_ANCHOR,
             )
         pinned = read_anchors(anchors)
         try:
             signed = read_list(data, pinned, at, documents=documents)
         except TrustError as error:
-            raise TrustError(f"{source}: {error}") from error
+            raise TrustError(f"{source}: {error}", error.code) from error
         store = cls.of_list(signed)
         if not store:
-            raise TrustError(f"{source}: found no DSC that can be used, expected one: get it again")
+            raise TrustError(
+                f"{source}: found no DSC that can be used, expected one: get it again",
+                TrustFault.NO_DSC,
+            )
         if signed.issued_at is not None and at - signed.issued_at > MAX_AGE:
             store._stale = (
                 f"{source} was issued {in_days(at - signed.issued_at)} ago, expected at most "
@@ -261,6 +265,7 @@ class TrustStore:
         if not store:
             raise TrustError(
                 f"{source}: found {len(self)} certificates, none issued by one of the "
-                f"{len(cscas)} anchors: give the CSCA that issued them"
+                f"{len(cscas)} anchors: give the CSCA that issued them",
+                TrustFault.NO_DSC,
             )
         return store
