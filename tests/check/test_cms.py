@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from issuing import NOW, csca, private_key, sign_dsc, signer_of
-from vaxpass_sign.check.cms import MAX_CMS_BYTES, verify_cms, verify_cms_signer
+from vaxpass_sign.check.cms import MAX_CMS_BYTES, check_cms, verify_cms, verify_cms_signer
 from vaxpass_sign.errors import TrustError
 from vaxpass_sign.revocation.signing import sign_cms
 
@@ -291,6 +291,29 @@ def test_deep_nesting() -> None:
         inner = core.Sequence(contents=inner).dump()
     with pytest.raises(TrustError):
         verify_cms(inner, [UPLOAD])
+
+
+def test_what_is_said_of_the_signer_is_bounded() -> None:
+    """It is read before the signature, at 100 times its bytes: 12 MB of it took 20 s and 1 GB."""
+    many = [{"type": "1.2.3", "values": [core.Null()]}] * 9000
+    assert verify_cms(forged(attributes=standard() + many[:3000]), [UPLOAD]) == CONTENT
+    with pytest.raises(TrustError, match="bytes about the signer, at most 65536"):
+        verify_cms(forged(attributes=standard() + many), [UPLOAD])
+
+    def repeat(data, signer) -> None:
+        data["signer_infos"] = [signer] * 500
+
+    with pytest.raises(TrustError, match="bytes about the signer, at most 65536"):
+        verify_cms(forged(repeat), [UPLOAD])
+
+
+def test_a_signature_of_a_certificate_is_bounded() -> None:
+    """Its content is a certificate, so 16 MB are something else."""
+    content = b"x" * 300_000
+    large = sign_cms(content, signer_of(private_key("upload")), UPLOAD, at=NOW)
+    assert verify_cms(large, [UPLOAD]) == content
+    with pytest.raises(TrustError, match="bytes, at most 262144"):
+        check_cms(large, content, [UPLOAD])
 
 
 def test_an_expired_anchor_is_the_callers_matter() -> None:

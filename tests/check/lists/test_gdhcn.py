@@ -108,6 +108,14 @@ def test_covered_key_usage() -> None:
     assert found.left_out == {LeftOut.OTHER_USE: 1}
 
 
+def test_a_csca_that_is_no_ca() -> None:
+    """It is left out as in the gateway's list: as a CSCA it would disown the DSCs that name it."""
+    namesake = leaf("no ca")
+    found = read(signed(did_document(did_entry(dsc()), did_entry(namesake, "SCA"))))
+    assert (found.dscs, found.cscas) == ((dsc(),), ())
+    assert found.left_out == {LeftOut.OTHER_USE: 1}
+
+
 def test_references() -> None:
     """References are looked up among the documents given, each with a proof of its own."""
     one = signed(did_document(did_entry(dsc()), id=f"{LIST}:DSC"), created="2026-01-18T00:00:00Z")

@@ -185,8 +185,10 @@ def _take(entry: Entry, finds: Finds) -> None:
         finds.leave_out(LeftOut.OTHER_KID)
     elif use == "DSC":
         finds.add_dsc(certificate)
-    else:
+    elif certificate.is_ca:
         finds.add_csca(certificate)
+    else:  # It can have issued nothing, and must not cost the DSCs that name it.
+        finds.leave_out(LeftOut.OTHER_USE)
 
 
 def _id_of(data: bytes) -> str | None:
