@@ -69,7 +69,7 @@ class Policy:
     """That the payload is an EU DCC that keeps the schema."""
     revocation: Demand = Demand.OPTIONAL
     """That it was not revoked. OPTIONAL: listed as not checked when no revocation store is given or
-    all of them have expired. One that is known to be revoked is not valid, unless this is OFF."""
+    one of them has expired. What is known to be revoked is not valid, unless this is OFF."""
     clock_skew: timedelta = timedelta(0)
     """How far the verifier's clock may be off, to either side, for iat, exp and the DSC."""
     missing_exp: MissingExp = MissingExp.INVALID
