@@ -341,6 +341,24 @@ def test_revoked_by_a_store(vaxpass, desk, tmp_path: Path, monkeypatch: pytest.M
     assert len(err.splitlines()) == 1
 
 
+def test_the_users_folder_is_a_file(vaxpass, desk, tmp_path: Path, monkeypatch) -> None:
+    """Or can't be read, say: not passed over as if nothing was there."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    own = tmp_path / "vaxpass-sign" / "revocation"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"")
+    done = vaxpass("verify", "--trust", desk.trust, stdin=desk.text.encode())
+    assert (done.code, done.out) == (2, "")
+    assert f"{own}: found something else, expected a file of revocation entries" in done.err
+    # An operator has put the store itself in its place.
+    end = datetime.now(UTC) + timedelta(days=7)
+    hcert = inspect(desk.text)
+    scope = Scope(HashType.SIGNATURE, "VN", hcert.kid)
+    write_store(own, [(scope, hashes_of(hcert, HashType.SIGNATURE))], expires_at=end)
+    done = vaxpass("verify", "--json", "--trust", desk.trust, stdin=desk.text.encode())
+    assert done.objects[0]["reason"] == "revoked"
+
+
 def test_a_revocation_file_that_is_none(vaxpass, desk) -> None:
     """Nothing is verified without what was asked for."""
     done = vaxpass(

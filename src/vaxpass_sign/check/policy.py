@@ -86,6 +86,7 @@ class Policy:
             )
         demands = {
             NotChecked.VALIDITY: self.validity,
+            NotChecked.WITHIN_DSC: self.within_dsc,
             NotChecked.KEY_USAGE: self.key_usage,
             NotChecked.SCHEMA: self.schema,
         }

@@ -144,6 +144,8 @@ class NotChecked(StrEnum):
     """That a CSCA issued the DSC: the trust list was believed as it stands."""
     VALIDITY = "validity"
     """That it is valid at the moment; the policy leaves that out."""
+    WITHIN_DSC = "within_dsc"
+    """That its iat and exp lie in the DSC's validity; the policy leaves that out."""
     KEY_USAGE = "key_usage"
     """That the DSC may sign such entries; the policy leaves that out."""
     SCHEMA = "schema"
@@ -156,6 +158,7 @@ NOT_CHECKED_TEXT = {
     NotChecked.RULES: "that it meets an entry rule",
     NotChecked.CSCA: "that a CSCA issued the DSC",
     NotChecked.VALIDITY: "that it is valid at this moment: the policy leaves that out",
+    NotChecked.WITHIN_DSC: "that its times lie in the DSC's: the policy leaves that out",
     NotChecked.KEY_USAGE: "that the DSC may sign such entries: the policy leaves that out",
     NotChecked.SCHEMA: "that what it says keeps the schema: the policy leaves that out",
 }

@@ -26,7 +26,7 @@ from vaxpass_sign.revocation.revoking import USUAL, entries_of, entries_of_uvci,
 __all__ = ["add_command"]
 
 _MAX_LINE: Final = 400
-"""Bytes of a line that are read at once; no UVCI has as many, so more is refused."""
+"""Bytes of a line that are refused: no UVCI has as many, and a part of one would be another."""
 
 
 def add_command(
@@ -199,6 +199,11 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     try:
         with _opened(path) as file:
             for number, raw in enumerate(iter(lambda: file.readline(_MAX_LINE), b""), start=1):
+                if len(raw) == _MAX_LINE:
+                    raise InputError(
+                        f"{name}, line {number}: found {_MAX_LINE} bytes or more, expected one "
+                        "UVCI a line; nothing was entered"
+                    )
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
                 if text:
                     yield f"{name}, line {number}", text

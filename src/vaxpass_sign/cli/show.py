@@ -44,6 +44,7 @@ _NOT_CHECKED = {
     NotChecked.RULES: "entry rules",
     NotChecked.CSCA: "the DSC's CSCA (give --anchor)",
     NotChecked.VALIDITY: "validity in time (the policy)",
+    NotChecked.WITHIN_DSC: "its times against the DSC's (the policy)",
     NotChecked.KEY_USAGE: "what the DSC may sign (the policy)",
     NotChecked.SCHEMA: "the schema (the policy)",
 }

@@ -59,10 +59,7 @@ def load_trust(paths: Iterable[Path], anchors: list[Path]) -> TrustStore:
 
 def load_revocations(paths: list[Path], at: datetime | None) -> Revocations:
     """The files of the paths, or of the user's folder; says which of them have expired."""
-    if not paths:
-        folder = _user_folder("revocation")
-        paths = [folder] if any(folder.glob(f"*{SUFFIX}")) else []
-    revocations = Revocations.open(paths)
+    revocations = Revocations.open(paths or _kept(_user_folder("revocation")))
     for store in revocations.stores:
         if store.stale(at or datetime.now(UTC)):
             tell(
@@ -70,3 +67,18 @@ def load_revocations(paths: list[Path], at: datetime | None) -> Revocations:
                 "counts, and what it lacks may be revoked since; get a new one"
             )
     return revocations
+
+
+def _kept(folder: Path) -> list[Path]:
+    """The folder, unless it is missing or has no such file.
+
+    One that can't be read, or is a file, is no reason to believe that nothing is revoked: opening
+    it says what is wrong.
+    """
+    try:
+        is_empty = not any(path.name.endswith(SUFFIX) for path in folder.iterdir())
+    except FileNotFoundError:
+        is_empty = True
+    except OSError:
+        is_empty = False
+    return [] if is_empty else [folder]

@@ -187,6 +187,15 @@ def test_an_answer_for_one_country_is_not_another_ones(tmp_path: Path) -> None:
             assert store.revoked(HCERT) is HashType.UCI
 
 
+def test_what_is_kept_of_issuers_is_small(tmp_path: Path) -> None:
+    """Anybody can write a long iss; whom to ask is remembered for countries alone."""
+    with store_of(tmp_path, (Scope(HashType.UCI, "VN"), [hash_uci(CI)])) as store:
+        for number in range(10):
+            claims = HCERT.claims | {1: f"{number}" * 10_000}
+            assert store.revoked(replace(HCERT, claims=claims)) is HashType.UCI
+        assert len(store._asked) == 1
+
+
 def test_a_kid_that_its_holder_may_write_is_not_believed(tmp_path: Path) -> None:
     """One key with two DSCs, the kid unprotected: changing it dodges nothing."""
     second = sign_dsc("dsc", serial=77)

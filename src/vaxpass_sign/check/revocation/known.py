@@ -11,7 +11,7 @@ False
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, KeysView
+from collections.abc import Callable, Iterable, Iterator, KeysView
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -128,11 +128,16 @@ def _open_again(paths: list[Path]) -> Revocations:
     return Revocations.open(paths, check=False)
 
 
+def _inside(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.name.endswith(SUFFIX))
+
+
 def _files(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         try:
-            inside = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+            # iterdir and not glob, for which a folder that can't be read is an empty one.
+            inside = sorted(_inside(path)) if path.is_dir() else [path]
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise TrustError(f"{path} can't be read: {reason}; give a revocation file") from error

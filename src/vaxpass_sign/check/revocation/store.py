@@ -61,6 +61,7 @@ _Finders = tuple[tuple[Finder, ...], ...]
 _COUNTRY_UCI: Final = HASH_TYPES.index(HashType.COUNTRYCODEUCI)
 _NUMBER: Final = {HashType.UCI: 1, HashType.COUNTRYCODEUCI: 2, HashType.SIGNATURE: 3}
 _KEPT_AT_MOST: Final = 4096
+_MAX_COUNTRY: Final = 3
 _TYPE: Final = {number: hash_type for hash_type, number in _NUMBER.items()}
 
 
@@ -153,8 +154,9 @@ class RevocationStore(_File):
             _scope(key, table.name): section for key, section in table.sections.items()
         }
         self._finders = {scope: table.finder(section) for scope, section in self._by_scope.items()}
-        self._asked: dict[tuple[str | None, str | None, bytes], _Finders] = {}
-        """Whom to ask for credentials of an issuer, a DSC's country and a protected kid."""
+        self._asked: dict[tuple[str | None, str | None, bytes | None], _Finders] = {}
+        """Whom to ask for credentials of an issuer, a DSC's country and a protected kid; None for
+        one that is not protected."""
 
     @classmethod
     def open(cls, path: str | PathLike[str], *, check: bool = True) -> Self:
@@ -207,9 +209,9 @@ class RevocationStore(_File):
 
     def _about(self, sign1: Sign1, issuer: str | None, country: str | None) -> _Finders:
         """Whom to ask for an HCERT; the same for all credentials of an issuer, so it is kept."""
-        kid = sign1.kid
-        if not sign1.kid_protected or kid is None:
-            return self._choose({issuer, country}, None)
+        kid = sign1.kid if sign1.kid_protected else None
+        if issuer is not None and len(issuer) > _MAX_COUNTRY:
+            issuer = None  # no country, and a stranger may write as much as a QR code holds
         key = (issuer, country, kid)
         found = self._asked.get(key)
         if found is None:
