@@ -34,6 +34,8 @@ from tokens.softhsm import find_softhsm
 from vaxpass_sign import TrustStore, inspect, verify
 from vaxpass_sign.check.policy import POLICIES, Policy
 from vaxpass_sign.check.verdict import STEP_OF, NotChecked, Reason, Step
+from vaxpass_sign.check.verdict_table import COLUMNS as VERDICT_COLUMNS
+from vaxpass_sign.cli.show import verdict_object
 from vaxpass_sign.errors import TrustFault
 from vaxpass_sign.hcert import base45, cose, framing
 from vaxpass_sign.hcert.qr_capacity import QR_CAPACITY, qr_version
@@ -161,7 +163,7 @@ def test_revoke_runs(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -
     page = DOCS / "how-to" / "revoke.md"
     ran = run_page(page, tmp_path_factory.mktemp("revoke"), TOY_PIN)
     check_commands(ran)
-    changing = re.compile(r"[0-9a-f]{16}|[0-9-]{10} [0-9:]{5}Z")
+    changing = re.compile(r"[0-9a-f]{16}|[0-9-]{10} [0-9:]{5} UTC")
     compared = 0
     for command in ran:
         if " revoke " in command.text or command.text == "echo $?":
@@ -360,6 +362,15 @@ def test_every_fault_of_a_list_is_listed() -> None:
     assert sorted(listed) == sorted(TrustFault)
 
 
+def test_every_column_of_verdicts_is_listed() -> None:
+    """docs/reference/verdicts.md names the columns of `verify --out` and the names of `--json`."""
+    page = (DOCS / "reference" / "verdicts.md").read_text("utf-8")
+    part = page.partition("## As a line")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", part))
+    verdict = verify("HC2:", TrustStore([]))
+    assert {*VERDICT_COLUMNS, *verdict_object(verdict, "en"), "input", "line", "error"} <= named
+
+
 def test_every_policy_is_explained() -> None:
     """policies.md shows each shipped policy as it is."""
     page = (DOCS / "reference" / "policies.md").read_text("utf-8")
@@ -415,7 +426,8 @@ program's own help by `PYTHONPATH=tests python tests/docs/test_docs.py`.
 ## For all commands
 
 **Exit codes.** 0: done, and for `verify` every credential is valid. 1: a payload was read and is not
-valid (`verify`) or can't be decoded (`inspect`). 2: nothing could be decided or done: no trust, an
+valid (`verify`), is revoked (`revoke check`) or can't be decoded (`inspect`), or an audit found something.
+2: nothing could be decided or done: no trust, an
 unreadable file, a picture or PDF without a QR code, a wrong PIN, a wrong option. 130: stopped from the
 keyboard.
 
@@ -425,10 +437,12 @@ line: what was found, what was expected, what to do.
 **Payloads** are personal data, and arguments show in the list of processes: give a file, or `-` and
 pipe it.
 
-**Inputs** of `verify` and `inspect` are told apart by their first bytes, not by their names, and come from
-files, pipes and `-` alike:
+**Inputs** of `verify`, `inspect`, `revoke add` and `revoke check` are told apart by their first bytes, not
+by their names, and come from files, pipes and `-` alike:
 
 - *Text*: one payload a line.
+- *Parquet* (`verify` alone, and no pipe): a column of payloads, `hc1` as a campaign's `signed/` has it, or
+  the one that `--column` names. It needs the extra `batch`.
 - *PNG, JPEG* (up to 32 MiB and 50 million pixels) and *PDF* (up to 64 MiB and 100 pages): every QR code
   that begins with `HC1:`, from top to bottom, each once in a picture or page. Other QR codes, as posters
   have them, are passed over, but where none begins with `HC1:` they are judged. A QR code that is seen and
@@ -442,7 +456,7 @@ files, pipes and `-` alike:
   text that does not begin as a payload does, is reported and counts as undecided; so is a symbolic link,
   for whoever may put files into a folder does not thereby decide what else is read.
 
-They need the extra `qr`, but for text.
+Pictures and PDFs need the extra `qr`.
 
 **PINs** come from a prompt, from the environment variable that `--pin-env` names, or from the file
 that the URI's `pin-source` names; never from an argument. A PIN is sent once. The program takes the
@@ -458,6 +472,14 @@ it is refused, `pin-value` too.
 **Trust** is a folder or file of DSCs, a kept list ([its file](kept-list.md)), or a signed list with its
 anchor. Left out, it is the folder `vaxpass-sign/trust` in the user's data folder, which on Linux is
 `~/.local/share`.
+
+**Revocation** is a store (`revoke import`), a stolen key's allow-list (`revoke key`), or a folder of such
+`.vxrev` files. Left out, it is the folder `vaxpass-sign/revocation` beside the user's trust; without one,
+`verify` lists `revocation` as not checked.
+
+**Files that are written** are whole or not there at all, and take the place of what was there. They and
+new folders are for their owner alone (modes 0600 and 0700): whoever else shall read a kept list, a
+store or a table is given the right by `chmod`, after each writing.
 """
 
 

@@ -23,6 +23,9 @@ import pytest
 from docs.session import blocks
 from issuing import RECORD, private_key, signer_of
 from running import TODAY, dsc_for_today
+from vaxpass_sign import inspect
+from vaxpass_sign.check.revocation import HashType, Scope, write_store
+from vaxpass_sign.check.revocation.hashes import hashes_of
 from vaxpass_sign.check.sentences import sentence
 from vaxpass_sign.check.verdict import Reason
 from vaxpass_sign.hcert import framing
@@ -52,7 +55,7 @@ def with_wrong_signature(text: str) -> str:
 class Service:
     """uvicorn with the example, on a port of its own choice; its log goes to a file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.dsc = dsc_for_today()
         self.other = dsc_for_today("other")
         self.valid = issued(self.dsc)
@@ -68,6 +71,7 @@ class Service:
             "VAXPASS_TRUST": str(self.trust),
             "VAXPASS_RELOAD_SECONDS": "0.1",
             "PYTHONUNBUFFERED": "1",
+            **settings,
         }
         command = "-m uvicorn --app-dir examples verify_service:app --host 127.0.0.1 --port 0"
         with self.log_file.open("wb") as log:
@@ -333,6 +337,37 @@ def test_health(own_service: Service) -> None:
     (service.trust / "dsc.pem").unlink()
     service.wait_for("trust was not reloaded")
     assert service.post(service.valid).json()["valid"]
+
+
+def test_revocation(tmp_path: Path) -> None:
+    """What a store revokes is refused, also when the store came later; when it ends is at /health."""
+    stores = tmp_path / "revocation"
+    stores.mkdir()
+    until = TODAY + timedelta(days=3)
+
+    def publish(*texts: str) -> None:
+        hashes = [hashes_of(inspect(text), HashType.UCI)[0] for text in texts]
+        scope = Scope(HashType.UCI, "VN", None)
+        write_store(stores / "vn.vxrev", [(scope, hashes)] if hashes else [], expires_at=until)
+
+    publish()
+    service = Service(tmp_path, VAXPASS_REVOCATION=str(stores))
+    try:
+        answer = service.post(service.valid).json()
+        assert answer["valid"]
+        assert answer["not_checked"] == ["holder", "rules", "csca"]
+        publish(service.valid)
+        ends = time.monotonic() + 30
+        while service.post(service.valid).json()["reason"] != "revoked":
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+        assert service.health()["revocation_until"] == until.isoformat()
+        (tmp_path / "garbage").write_bytes(b"garbage")
+        (tmp_path / "garbage").replace(stores / "vn.vxrev")
+        service.wait_for(r"the last good one stays: .*vn\.vxrev")
+        assert service.post(service.valid).json()["reason"] == "revoked"
+    finally:
+        service.end()
 
 
 def test_no_start_without_trust(tmp_path: Path) -> None:
