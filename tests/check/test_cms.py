@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from hashlib import sha256, sha512
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.trees import dump_der, load_der, nested_der
 from issuing import NOW, csca, private_key, sign_dsc, signer_of
 from vaxpass_sign.check.cms import MAX_CMS_BYTES, verify_cms, verify_cms_signer
 from vaxpass_sign.errors import TrustError
@@ -246,6 +248,19 @@ def test_cut_grown_and_large() -> None:
         verify_cms(MESSAGE + b"\0", [UPLOAD])
     with pytest.raises(TrustError, match="at most"):
         verify_cms(bytes(MAX_CMS_BYTES + 1), [UPLOAD])
+
+
+def test_a_nested_content_of_another_type_is_refused_at_once() -> None:
+    """Nothing of it is built: that would take some ten microseconds for each of its bytes."""
+    values = load_der(MESSAGE)
+    encapsulated = values[0][1][1][1][0][1][2][1]
+    encapsulated[0][1] = bytes.fromhex("2a0304")  # 1.2.3.4, of which nothing is known
+    encapsulated[1][1] = nested_der(MAX_CMS_BYTES - 20_000, 200)
+    message = dump_der(values)
+    started = time.perf_counter()
+    with pytest.raises(TrustError, match="no content of type data"):
+        verify_cms(message, [UPLOAD])
+    assert time.perf_counter() - started < 1
 
 
 @pytest.mark.parametrize("name", MESSAGES)

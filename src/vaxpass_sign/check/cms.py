@@ -25,8 +25,9 @@ from vaxpass_sign.x509.signature import SHA2, check_signature
 
 __all__ = ["MAX_CMS_BYTES", "verify_cms", "verify_cms_signer"]
 
-MAX_CMS_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of a message at most."""
+MAX_CMS_BYTES: Final = 512 * 1024
+"""Bytes of a message at most. A batch has 256 KiB at most, a signature with its certificates a few;
+and what is taken apart before the signature is checked may take a second for a megabyte."""
 
 
 def verify_cms(data: bytes, anchors: Iterable[Certificate]) -> bytes:
@@ -67,16 +68,18 @@ def verify_cms_signer(data: bytes, anchors: Iterable[Certificate]) -> tuple[byte
 
 
 def _verify(data: bytes, anchors: tuple[Certificate, ...]) -> tuple[bytes, Certificate]:
-    from asn1crypto import cms
+    from asn1crypto import cms, core
 
     message = cms.ContentInfo.load(data, strict=True)  # 1
     if message["content_type"].native != "signed_data":
         raise _refused("another kind of message", "SignedData")
     signed = message["content"]
     encapsulated = signed["encap_content_info"]
-    content = encapsulated["content"].native
-    if encapsulated["content_type"].native != "data" or not isinstance(content, bytes):
+    # The type first: of another one, all that is nested in the content would be built.
+    is_data = encapsulated["content_type"].native == "data"
+    if not is_data or not isinstance(encapsulated["content"], core.OctetString):
         raise _refused("no content of type data inside", "the content that is signed")
+    content = encapsulated["content"].native
     if len(signed["signer_infos"]) != 1:  # 2
         raise _refused(f"{len(signed['signer_infos'])} signers", "exactly one")
     [signer] = signed["signer_infos"]
