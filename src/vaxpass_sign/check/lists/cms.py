@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
@@ -21,7 +21,7 @@ from vaxpass_sign.errors import TrustError
 from vaxpass_sign.x509 import Certificate
 from vaxpass_sign.x509.signature import SHA2, check_signature
 
-__all__ = ["UnknownSignerError", "check_cms"]
+__all__ = ["MAX_SIGNATURE_BYTES", "UnknownSignerError", "check_cms"]
 
 # What asn1crypto was seen to raise on damaged input.
 _PARSE_ERRORS = (
@@ -34,6 +34,10 @@ _PARSE_ERRORS = (
     RecursionError,
     UnsupportedAlgorithm,
 )
+
+
+MAX_SIGNATURE_BYTES: Final = 64 * 1024
+"""Bytes of a CMS; with the certificates that some signers put inside it has a few thousand."""
 
 
 class UnknownSignerError(TrustError):
@@ -54,11 +58,14 @@ def check_cms(der: bytes, content: bytes, signers: Iterable[Certificate]) -> Cer
     The signer's validity is not judged: the entry may well have been signed long ago, and whom the
     caller pins is pinned.
 
-    Raises: UnknownSignerError when step 2 fails; TrustError for every other step.
+    Raises: UnknownSignerError when step 2 fails; TrustError for every other step, and for a CMS of
+        more than MAX_SIGNATURE_BYTES.
     """
     from asn1crypto import cms
 
     try:
+        if len(der) > MAX_SIGNATURE_BYTES:
+            raise ValueError("too long for one signature")
         info = cms.ContentInfo.load(der, strict=True)
         if info["content_type"].native != "signed_data":
             raise ValueError("another content type")
@@ -101,8 +108,11 @@ def _find_signer(sid: Any, signers: Iterable[Certificate]) -> Certificate:
 
 
 def _signed_bytes(signer_info: Any, content: bytes) -> bytes:
+    from asn1crypto import cms
+
     attributes = signer_info["signed_attrs"]
-    if attributes.native is None:
+    # Not asked for their values: all that is nested in attributes of any kind would be built.
+    if not isinstance(attributes, cms.CMSAttributes):
         return content
     digest = hashlib.new(_hash_name(signer_info), content).digest()
     expected: dict[str, Any] = {"content_type": "data", "message_digest": digest}
