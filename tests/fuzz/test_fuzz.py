@@ -111,7 +111,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
         (folder / "corpus").mkdir()
         (folder / "corpus" / "one").write_bytes(begin)
         options = ("--seconds", 100, "--corpus", folder / "corpus", "--plant", plant, "--first")
-        limits = ("--timeout", 7, "--rss-limit-mb", 400, "--seed", 1)
+        limits = ("--timeout", 9, "--rss-limit-mb", 400, "--seed", 1)
         runs[plant] = start("decoding", folder, *options, *limits), folder
     yield runs
     for run, _ in runs.values():
@@ -145,7 +145,7 @@ def test_an_hour() -> None:
         reports.append(report_of(run, folder))
     REPORT.write_text("\n".join(_page(reports)), encoding="utf-8")
     assert [finding for report in reports for finding in report["findings"]] == []
-    assert all(report["peak_rss_mb"] < RSS_LIMIT_MB for report in reports)
+    assert all(report["peak_rss_mb"] < RSS_LIMIT_MB // 2 for report in reports)
 
 
 def _page(reports: Iterable[dict[str, Any]]) -> list[str]:
@@ -181,7 +181,7 @@ def _page(reports: Iterable[dict[str, Any]]) -> list[str]:
         "* a Verdict of many at once that is not that of one, a certificate, a batch or a credential"
         " that is believed and that nobody trusted has signed, an entry of a store that is not found,"
         " or one that is and is not there;",
-        f"* an input that takes more than {HANG_S:g} s. One that seems to is run three times more,"
+        f"* an input that takes more than {HANG_S:g} s. One that seems to is run five times more,"
         " and the fastest counts, because the machine may have been busy;",
         f"* an input that raises the peak of memory by more than {MAX_GROWTH_MB} MB, or"
         f" {RSS_LIMIT_MB} MB in all.",
