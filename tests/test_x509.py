@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fuzz import trees
+from issuing import dsc
 from vaxpass_sign.errors import CertificateError
 from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.x509 import (
@@ -39,6 +41,7 @@ from vaxpass_sign.x509 import (
     read_certificate,
 )
 from vaxpass_sign.x509.parsing import parse_strictly, parse_tolerantly
+from work import at_most_calls
 
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -698,3 +701,30 @@ def test_one_flipped_bit_makes_no_certificate(bit):
     flipped[bit // 8] ^= 1 << bit % 8
     with pytest.raises(CertificateError):
         DRAFT.finish(bytes(flipped))
+
+
+# --- hostile names ---------------------------------------------------------------------------
+
+
+def with_attribute(value: bytes) -> bytes:
+    """A DSC whose subject has one more attribute, 1.2.3.4; its signature does not hold."""
+    values = trees.load_der(dsc().der)
+    subject = values[0][1][0][1][5]
+    subject[1].append([0x31, trees.der(0x30, trees.der(6, bytes.fromhex("2a0304")), value)])
+    return trees.dump_der(values)
+
+
+def test_a_nested_name_is_not_built() -> None:
+    """What is nested in an attribute that nobody knows is shown as its bytes, and at once."""
+    data = with_attribute(trees.nested_der(MAX_CERTIFICATE_BYTES - 2000, 200))
+    with at_most_calls(20_000):
+        read = Certificate.from_bytes(data)
+    assert ", 1.2.3.4=#3082" in read.subject
+    assert len(read.subject) == 1001
+
+
+def test_a_text_of_an_attribute_that_nobody_knows() -> None:
+    """Text is text, in either way of reading."""
+    data = with_attribute(trees.der(12, "chữ".encode()))
+    for facts in (parse_strictly(data), parse_tolerantly(data)):
+        assert facts.subject[-1] == ("1.2.3.4", "chữ")

@@ -15,10 +15,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.trees import der, dump_der, load_der, nested_der
 from issuing import NOW, csca, private_key, sign_dsc, signer_of
+from signed_lists import anchor
+from signed_lists import sign_cms as sign_entry
 from vaxpass_sign.check.cms import MAX_CMS_BYTES, check_cms, verify_cms, verify_cms_signer
 from vaxpass_sign.errors import TrustError
 from vaxpass_sign.revocation.signing import sign_cms
+from work import at_most_calls
 
 CONTENT = b'{"country": "VN"}'
 CERTIFICATES = {name: sign_dsc(name) for name in ("upload", "rsa-upload")}
@@ -248,6 +252,17 @@ def test_cut_grown_and_large() -> None:
         verify_cms(bytes(MAX_CMS_BYTES + 1), [UPLOAD])
 
 
+def test_a_nested_content_of_another_type_is_refused_at_once() -> None:
+    """Nothing of it is built: that would take some ten microseconds for each of its bytes."""
+    values = load_der(MESSAGE)
+    encapsulated = values[0][1][1][1][0][1][2][1]
+    encapsulated[0][1] = bytes.fromhex("2a0304")  # 1.2.3.4, of which nothing is known
+    encapsulated[1][1] = nested_der(MAX_CMS_BYTES - 20_000, 200)
+    message = dump_der(values)
+    with at_most_calls(10_000), pytest.raises(TrustError, match="content that is not of type data"):
+        verify_cms(message, [UPLOAD])
+
+
 @pytest.mark.parametrize("name", MESSAGES)
 def test_every_byte_changed(name: str) -> None:
     """The signed content comes out, or a TrustError: never another content, never another error."""
@@ -322,3 +337,35 @@ def test_an_expired_anchor_is_the_callers_matter() -> None:
     )
     message = sign_cms(CONTENT, signer_of(private_key("upload")), old, at=NOW)
     assert verify_cms(message, [old]) == CONTENT
+
+
+# --- the CMS of a list's entry -----------------------------------------------------------------
+
+ENTRY = b"an entry"
+ENTRY_CMS = sign_entry(ENTRY, anchor(), "list anchor")
+
+
+def with_attribute(value: bytes) -> bytes:
+    """The CMS with one more signed attribute, 1.2.3.4, that has this value."""
+    values = load_der(ENTRY_CMS)
+    info = values[0][1][1][1][0][1][-1][1][0][1]
+    attributes = next(found for found in info if found[0] == 0xA0)
+    attributes[1].append([0x30, der(6, bytes.fromhex("2a0304")) + der(0x31, value)])
+    return dump_der(values)
+
+
+def test_an_entry() -> None:
+    assert check_cms(ENTRY_CMS, ENTRY, [anchor()]) == anchor()
+
+
+def test_a_nested_attribute_is_not_built() -> None:
+    """That would take some ten microseconds for each of its bytes."""
+    bad = with_attribute(nested_der(50_000, 250))
+    with at_most_calls(10_000), pytest.raises(TrustError, match="does not verify"):
+        check_cms(bad, ENTRY, [anchor()])
+
+
+def test_what_is_said_of_a_signer_is_short() -> None:
+    """What is longer than that of any signer is not taken apart."""
+    with pytest.raises(TrustError, match="bytes about the signer, at most"):
+        check_cms(with_attribute(bytes(70_000)), ENTRY, [anchor()])

@@ -27,8 +27,6 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
-from vaxpass_sign.check.lists.cms import check_cms
-
 from fuzz.asking import asked, scratch
 from fuzz.material import AT, csca, dsc, key
 from fuzz.signing import (
@@ -49,7 +47,7 @@ from fuzz.signing import (
 from fuzz.trees import Mutate, change_der, change_json
 from signed_lists import METHOD, b64, b64url, did_document, did_entry, item, jwk, swedish_payload
 from vaxpass_sign.check import TrustStore
-from vaxpass_sign.check.cms import verify_cms
+from vaxpass_sign.check.cms import check_cms, verify_cms
 from vaxpass_sign.check.lists import SignedList, read_did_keys, read_list
 from vaxpass_sign.x509 import Certificate, check_issued_by, load_certificates, pem
 

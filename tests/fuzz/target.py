@@ -110,7 +110,7 @@ def _facts(options: argparse.Namespace, folder: Path, log: str, code: int) -> di
         said = death[1] if death else f"the fuzzer ended with code {code}: {log[-1500:]}"
         findings.append({"kind": "ended", "said": said, "input": ""})
     for found in sorted(folder.iterdir()):
-        if any(found.name == finding["input"] for finding in findings):
+        if found.name in {"slowest", *(finding["input"] for finding in findings)}:
             _save(found, options.artifacts)
         elif found.name.startswith(_ARTIFACTS):
             _save(found, options.artifacts)

@@ -1,7 +1,7 @@
 """A verifier that is attacked: what comes from outside is fuzzed, and the harness finds faults.
 
 `make test` fuzzes each target for ten seconds from the committed corpus; `make test-long` for twenty
-minutes, and writes docs/reference/fuzzing.md anew.
+minutes (or FUZZ_SECONDS), and writes docs/reference/fuzzing.md anew.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def test_the_corpus_is_small() -> None:
     """Few inputs, and short ones: what fuzzing begins with, no archive."""
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
     assert {path.parent.name for path in files} == set(TARGETS)
-    assert len(files) <= 600
-    assert sum(path.stat().st_size for path in files) <= 400_000
+    assert len(files) <= 300
+    assert sum(path.stat().st_size for path in files) <= 300_000
 
 
 # --- the harness finds what is planted -----------------------------------------------------
@@ -111,7 +111,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
         (folder / "corpus").mkdir()
         (folder / "corpus" / "one").write_bytes(begin)
         options = ("--seconds", 100, "--corpus", folder / "corpus", "--plant", plant, "--first")
-        limits = ("--timeout", 7, "--rss-limit-mb", 400, "--seed", 1)
+        limits = ("--timeout", 9, "--rss-limit-mb", 400, "--seed", 1)
         runs[plant] = start("decoding", folder, *options, *limits), folder
     yield runs
     for run, _ in runs.values():
@@ -145,7 +145,7 @@ def test_an_hour() -> None:
         reports.append(report_of(run, folder))
     REPORT.write_text("\n".join(_page(reports)), encoding="utf-8")
     assert [finding for report in reports for finding in report["findings"]] == []
-    assert all(report["peak_rss_mb"] < RSS_LIMIT_MB for report in reports)
+    assert all(report["peak_rss_mb"] < RSS_LIMIT_MB // 2 for report in reports)
 
 
 def _page(reports: Iterable[dict[str, Any]]) -> list[str]:
@@ -173,15 +173,15 @@ def _page(reports: Iterable[dict[str, Any]]) -> list[str]:
         " by keys that are trusted, so that the code behind a signature is reached; a store's hash is"
         " made right likewise. Some is signed by strangers.",
         "",
-        f"Inputs have up to {MAX_INPUT_BYTES // 1024} KiB; that larger ones are refused, other tests"
-        " hold. A finding is",
+        f"Inputs have up to {MAX_INPUT_BYTES // 1024} KiB; other tests hold what each reader takes at"
+        " most. A finding is",
         "",
         "* anything raised but the errors that are promised, or the end of the process;",
         "* a text or a message for a person that can't be printed in lines;",
-        "* a Verdict of many at once that is not that of one, a certificate, a batch or a credential"
-        " that is believed and that nobody trusted has signed, an entry of a store that is not found,"
-        " or one that is and is not there;",
-        f"* an input that takes more than {HANG_S:g} s. One that seems to is run three times more,"
+        "* a credential, a certificate or a batch that is believed and that no trusted key signed; a"
+        " Verdict of many at once that is not the Verdict of one; an answer of a store that is not"
+        " what its entries say;",
+        f"* an input that takes more than {HANG_S:g} s. One that seems to is run five times more,"
         " and the fastest counts, because the machine may have been busy;",
         f"* an input that raises the peak of memory by more than {MAX_GROWTH_MB} MB, or"
         f" {RSS_LIMIT_MB} MB in all.",
@@ -201,9 +201,8 @@ def _page(reports: Iterable[dict[str, Any]]) -> list[str]:
             for report in reports
         ),
         "",
-        "Times and memory are those of instrumented code, which is some times slower than it is"
-        " without. One input of the target decoding is verified seven times, each with its texts for"
-        " people.",
+        "Times and memory are those of instrumented code, which is some times slower"
+        " than it is without. One input of the target decoding is verified eight times.",
         "",
         *(f"* {one['kind']}: {one['said']} (`{one['input']}`)" for one in found),
         *([""] if found else []),

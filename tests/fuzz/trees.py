@@ -19,7 +19,7 @@ from typing import Any
 
 import cbor2
 
-__all__ = ["change_cbor", "change_der", "change_json", "der", "dump_der", "load_der"]
+__all__ = ["change_cbor", "change_der", "change_json", "der", "dump_der", "load_der", "nested_der"]
 
 Mutate = Callable[[bytes], bytes]
 """The fuzzer's own mutator of bytes."""
@@ -164,6 +164,14 @@ def der(tag: int, *parts: bytes) -> bytes:
         return bytes((tag, len(content))) + content
     length = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def nested_der(size: int, depth: int) -> bytes:
+    """Some ``size`` bytes of empty values, that many levels deep: dear to whoever builds them all."""
+    found = der(5) * (size // 2)
+    for _ in range(depth):
+        found = der(0x30, found)
+    return found
 
 
 def load_der(data: bytes, depth: int = 0) -> list[list[Any]]:

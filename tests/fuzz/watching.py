@@ -19,12 +19,14 @@ from pathlib import Path
 
 from fuzz.target import STOPPED
 
-__all__ = ["HANG_S", "MAX_GROWTH_MB", "Watch"]
+__all__ = ["HANG_S", "MAX_GROWTH_MB", "SLOWEST", "Watch"]
 
 HANG_S = 1.0
 """Seconds from which on an input is a hang."""
+SLOWEST = "slowest"
+"""The name of the slowest input's file."""
 _SLOW_S = 0.02
-_TRIES = 3
+_TRIES = 5
 """How often an input that seems the slowest so far is run again: the machine may have been busy.
 The fastest counts."""
 MAX_GROWTH_MB = 96
@@ -56,7 +58,9 @@ class Watch:
             seconds = min(seconds, *(self._timed(data) for _ in range(_TRIES)))
             if seconds > HANG_S:
                 self._keep("hang", data, "hang", f"{seconds:.1f} s")
-        self._slowest_s = max(self._slowest_s, seconds)
+        if seconds > self._slowest_s:
+            self._slowest_s = seconds
+            (self._folder / SLOWEST).write_bytes(data)
         peak_kb = _peak_kb()
         if peak_kb - self._peak_kb > MAX_GROWTH_MB * 1024 and self._runs > 1:
             grown = (peak_kb - self._peak_kb) // 1024

@@ -36,8 +36,9 @@ __all__ = [
     "verify_cms_signer",
 ]
 
-MAX_CMS_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of a message at most."""
+MAX_CMS_BYTES: Final = 512 * 1024
+"""Bytes of a message at most. A batch has 256 KiB at most, a signature with its certificates a few;
+and what is taken apart before the signature is checked may take a second for a megabyte."""
 
 # What is read of these before the signature takes 100 times their bytes. A certificate with a CMS
 # of openssl's over it takes 4 KB, who signed it less than 1 KB of that.
@@ -127,7 +128,7 @@ def _as_trust_error() -> Iterator[None]:
 
 def _open(data: bytes, max_bytes: int) -> tuple[bytes | None, Any]:
     """The content, None when it is detached, and the one SignerInfo."""
-    from asn1crypto import cms
+    from asn1crypto import cms, core
 
     if len(data) > max_bytes:
         raise _form(f"{len(data)} bytes, at most {max_bytes}")
@@ -136,10 +137,11 @@ def _open(data: bytes, max_bytes: int) -> tuple[bytes | None, Any]:
         raise _form("another kind of message")
     signed = message["content"]
     encapsulated = signed["encap_content_info"]
-    content = encapsulated["content"].native
+    # The type first: of another one, all that is nested in the content would be built.
     is_data = encapsulated["content_type"].native == "data"
-    if not is_data or not isinstance(content, bytes | None):
+    if not is_data or not isinstance(encapsulated["content"], core.OctetString | core.Void):
         raise _form("content that is not of type data")
+    content: bytes | None = encapsulated["content"].native
     if (size := len(signed["signer_infos"].contents)) > _MAX_SIGNER_BYTES:
         raise _form(f"{size} bytes about the signer, at most {_MAX_SIGNER_BYTES}")
     if len(signed["signer_infos"]) != 1:

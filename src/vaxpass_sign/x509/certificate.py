@@ -48,6 +48,9 @@ _KIND_OF_OID = {oid: kind for kind, oid in KIND_OIDS.items()} | {
     oid.replace(".4.1.1847.", ".4.1.0.1847."): kind for kind, oid in KIND_OIDS.items()
 }
 
+_MAX_NAME = 1000
+"""Characters of a name as it is shown; the bytes that are compared are whole."""
+
 _SHORT_NAMES = {
     "2.5.4.3": "CN",
     "2.5.4.5": "serialNumber",
@@ -239,8 +242,11 @@ def _first(name: tuple[tuple[str, str], ...], oid: str) -> str | None:
 
 
 def _name_text(name: tuple[tuple[str, str], ...]) -> str:
-    """``C=VN, O=…, CN=…`` in the certificate's own order."""
-    return ", ".join(f"{_SHORT_NAMES.get(oid, oid)}={_escape(value)}" for oid, value in name)
+    """``C=VN, O=…, CN=…`` in the certificate's own order, cut where it is no name any more."""
+    text = ", ".join(
+        f"{_SHORT_NAMES.get(oid, oid)}={_escape(value[: _MAX_NAME + 1])}" for oid, value in name
+    )
+    return text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}…"
 
 
 def _escape(value: str) -> str:

@@ -55,6 +55,9 @@ _KEY_USAGES = {
     "decipherOnly": "decipher_only",
 }
 
+_STRING_TAGS = frozenset({12, 18, 19, 20, 22, 26, 27, 28, 30})
+"""The universal string types, as the first byte of their DER (X.680 §8.6)."""
+
 # warnings.catch_warnings changes a list that all threads share, so one thread at a time.
 _quiet = threading.Lock()
 
@@ -226,10 +229,22 @@ def _tolerant_facts(der: bytes) -> Facts:
 
 def _tolerant_name(name: Any) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (attribute["type"].dotted, _text(attribute["value"].native))
+        (attribute["type"].dotted, _tolerant_value(attribute["value"]))
         for relative in name.chosen
         for attribute in relative
     )
+
+
+def _tolerant_value(value: Any) -> str:
+    """The text of a name's attribute; one that is no text as its encoding (RFC 4514 §2.4)."""
+    from asn1crypto import core
+
+    # Of an attribute that it does not know, asn1crypto would build whatever is nested there, which
+    # takes seconds for a certificate of 64 KiB.
+    encoded = value.dump()
+    if isinstance(value, core.Any) and encoded[0] not in _STRING_TAGS:
+        return f"#{encoded.hex()}"
+    return _text(value.native)
 
 
 def _tolerant_usages(usage: Any) -> frozenset[str]:

@@ -6,7 +6,6 @@ import os
 import struct
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from vaxpass_sign.check.revocation import HashType, RevocationStore, Scope, buil
 from vaxpass_sign.check.revocation.store import key_of
 from vaxpass_sign.check.revocation.table import HEADER, SECTION, Table, digest_of
 from vaxpass_sign.errors import InputError, TrustError
+from work import at_most_calls
 
 MADE, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
 SCOPE = Scope(HashType.UCI, "VN")
@@ -125,12 +125,10 @@ def test_many_under_one_prefix_are_halved(tmp_path: Path) -> None:
     held = [bytes(8) + (3 * n).to_bytes(8, "big") for n in range(50_000)]
     path = tmp_path / "store"
     build(path, (SCOPE, held))
-    with RevocationStore.open(path) as store:
-        started = time.perf_counter()
+    with RevocationStore.open(path) as store, at_most_calls(100_000):
         for n in range(0, 50_000, 50):
             assert store.holds(SCOPE, held[n])
             assert not store.holds(SCOPE, bytes(8) + (3 * n + 1).to_bytes(8, "big"))
-        assert time.perf_counter() - started < 1
 
 
 @in_a_folder
@@ -425,9 +423,8 @@ def test_a_small_file_claims_no_large_content() -> None:
         96 + len(body),
         96 + len(body) + len(rows),
     )
-    started = time.perf_counter()
-    assert not ask(HEADER.pack(*header) + body + rows)
-    assert time.perf_counter() - started < 1
+    with at_most_calls(1000):
+        assert not ask(HEADER.pack(*header) + body + rows)
 
 
 # --- files that are none -----------------------------------------------------------------------
