@@ -20,7 +20,10 @@ while it was valid.
 
 from __future__ import annotations
 
+import tempfile
 import zlib
+from datetime import timedelta
+from pathlib import Path
 from random import Random
 
 import base45
@@ -29,9 +32,12 @@ import cbor2
 from fuzz.material import AT, NOW, TRUST, dsc, sign, trust
 from fuzz.trees import Mutate, change_cbor
 from vaxpass_sign import inspect, verify
-from vaxpass_sign.check import POLICIES, Demand, MissingExp, Policy, Step, Verdict
+from vaxpass_sign.check import POLICIES, Demand, MissingExp, Policy, Revocations, Step, Verdict
 from vaxpass_sign.check.many import BatchVerifier
+from vaxpass_sign.check.revocation import HashType, Scope, write_allow_list, write_store
+from vaxpass_sign.check.revocation.hashes import hash_uci
 from vaxpass_sign.check.sentences import LANGUAGES, sentence
+from vaxpass_sign.check.trust import TrustStore
 from vaxpass_sign.errors import HcertError
 
 __all__ = ["GOOD_PAYLOAD", "KINDS", "TEXTS", "mutate", "one", "seeds"]
@@ -44,7 +50,30 @@ _FORGED = "dsc"
 _HEADERS = 8
 _STORED_AT_MOST = 2800  # bytes that fit into a text without compression
 
-_CASES = [(policy, trust(anchored=True)) for policy in POLICIES.values()]
+REVOKED = "URN:UVCI:01:VN:REVOKED#1"
+
+
+def _revocations() -> Revocations:
+    """A store that revokes one UVCI of the country, and the allow-list of a key that was stolen."""
+    end = AT + timedelta(days=1)
+    times = {"expires_at": end, "created_at": NOW}
+    hashes = ((HashType.UCI, hash_uci(REVOKED)), (HashType.COUNTRYCODEUCI, bytes(16)))
+    more = [(Scope(HashType.SIGNATURE, "VN", dsc("dsc").kid), [bytes(16)])]
+    with tempfile.TemporaryDirectory() as folder:
+        store, allowed = Path(folder, "a.vxrev"), Path(folder, "b.vxrev")
+        entries = [(Scope(kind, "VN"), [hash_]) for kind, hash_ in hashes]
+        write_store(store, entries + more, **times)
+        write_allow_list(allowed, dsc(_STOLEN).kid, [bytes(32)], **times)
+        return Revocations.open([store, allowed])  # mapped, so that the files may go
+
+
+_STOLEN = "rsa"
+_REVOCATIONS = _revocations()
+
+_CASES: list[tuple[Policy, TrustStore, Revocations | None]] = [
+    (policy, trust(anchored=True), _REVOCATIONS if policy.name == "strict" else None)
+    for policy in POLICIES.values()
+]
 _LOOSE = Policy(
     "loose",
     csca=Demand.OFF,
@@ -56,9 +85,11 @@ _LOOSE = Policy(
 )
 """What no verifier should ask so little as."""
 _CASES += [
-    (policy, trust(anchored=False)) for policy in (POLICIES["eu"], POLICIES["strict"], _LOOSE)
+    (POLICIES["eu"], trust(anchored=False), _REVOCATIONS),
+    (POLICIES["strict"], trust(anchored=False), None),
+    (_LOOSE, trust(anchored=False), None),
 ]
-_BATCHES = [BatchVerifier(store, AT, policy) for policy, store in _CASES]
+_BATCHES = [BatchVerifier(store, AT, policy, known) for policy, store, known in _CASES]
 
 _signed: dict[bytes, set[str]] = {}
 """What was signed by trusted keys in this process: Sig_structure → the keys' names."""
@@ -127,11 +158,12 @@ def one(data: bytes) -> bool:
     Raises: AssertionError when something is not as it must be, and whatever the product raises.
     """
     text = _text_of_input(data)
-    verdicts = [verify(text, store, AT, policy) for policy, store in _CASES]
-    for verdict in verdicts:
+    verdicts = [verify(text, store, AT, policy, known) for policy, store, known in _CASES]
+    for verdict, (_, _, known) in zip(verdicts, _CASES, strict=True):
         _check_words(verdict)
         if verdict.valid:
             _check_valid(verdict)
+            assert known is None or _stands(verdict), "valid though it was revoked"
     chosen = zlib.crc32(data) % len(_CASES)  # all of them would take twice the time
     found = _BATCHES[chosen].verify([_GOOD, text])[1]
     assert _facts(found) == _facts(verdicts[chosen]), "many at once give another Verdict"
@@ -175,6 +207,14 @@ def _check_valid(verdict: Verdict) -> None:
     assert exp is not None or policy.missing_exp is MissingExp.DSC_END, "valid without an end"
     assert exp is None or exp >= now - skew, "valid after its end"
     assert iat is None or iat <= now + skew, "valid before its beginning"
+
+
+def _stands(verdict: Verdict) -> bool:
+    """Whether the one UVCI and the one key that are revoked are others."""
+    assert verdict.hcert is not None
+    entries = [e for kind in "vtr" for e in (verdict.hcert.payload or {}).get(kind) or ()]
+    is_revoked = any(entry.get("ci") == REVOKED for entry in entries)
+    return not is_revoked and verdict.hcert.kid != dsc(_STOLEN).kid
 
 
 def _check_inspect(text: str, verdicts: list[Verdict]) -> None:
@@ -253,6 +293,7 @@ def seeds() -> list[bytes]:
         *_PAYLOADS.values(),
         cbor2.dumps(no_end),
         cbor2.dumps(mononym, canonical=True),
+        cbor2.dumps(_claims({"v": [_ENTRIES["v"] | {"ci": REVOKED}], **_TOP}), canonical=True),
         *(cbor2.dumps(_claims({}) | {4: value}) for value in (float("nan"), _IAT, 1.5)),
         *(cbor2.dumps(value) for value in ({}, [], _claims(None), _claims({"v": [], "r": None}))),
         cbor2.dumps(_claims({"v": [_ENTRIES["v"] | {"mp": "new"}], **_TOP})),
