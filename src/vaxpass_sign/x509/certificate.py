@@ -25,6 +25,7 @@ from vaxpass_sign.x509.key import PublicKey, alg_of_key, describe_key
 from vaxpass_sign.x509.parsing import parse
 
 __all__ = [
+    "DSC_OIDS",
     "KIND_OIDS",
     "MAX_CERTIFICATE_BYTES",
     "Certificate",
@@ -47,6 +48,9 @@ KIND_OIDS = {
 _KIND_OF_OID = {oid: kind for kind, oid in KIND_OIDS.items()} | {
     oid.replace(".4.1.1847.", ".4.1.0.1847."): kind for kind, oid in KIND_OIDS.items()
 }
+
+DSC_OIDS = frozenset(_KIND_OF_OID)
+"""Extended key usages, of both arcs, by which a certificate is a DSC; a DSC may have none."""
 
 _SHORT_NAMES = {
     "2.5.4.3": "CN",
