@@ -58,6 +58,7 @@ def leaf(
         days,
         usage,
         public_key and public_key.public_numbers(),
+        extended,
     )
     public_key = public_key or private_key(key_name).public_key()
     if key not in _cache:

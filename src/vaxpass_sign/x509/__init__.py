@@ -33,6 +33,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vaxpass_sign.x509.certificate import (
+    DSC_OIDS,
     MAX_CERTIFICATE_BYTES,
     Certificate,
     load_certificates,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from vaxpass_sign.x509.draft import Subject, ToBeSigned
 
 __all__ = [
+    "DSC_OIDS",
     "MAX_CERTIFICATE_BYTES",
     "Certificate",
     "PublicKey",

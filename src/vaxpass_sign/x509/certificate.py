@@ -25,6 +25,7 @@ from vaxpass_sign.x509.key import PublicKey, alg_of_key, describe_key
 from vaxpass_sign.x509.parsing import parse
 
 __all__ = [
+    "DSC_OIDS",
     "KIND_OIDS",
     "MAX_CERTIFICATE_BYTES",
     "Certificate",
@@ -50,6 +51,9 @@ _KIND_OF_OID = {oid: kind for kind, oid in KIND_OIDS.items()} | {
 
 _MAX_NAME = 1000
 """Characters of a name as it is shown; the bytes that are compared are whole."""
+
+DSC_OIDS = frozenset(_KIND_OF_OID)
+"""Extended key usages, of both arcs, by which a certificate is a DSC; a DSC may have none."""
 
 _SHORT_NAMES = {
     "2.5.4.3": "CN",

@@ -52,6 +52,18 @@ def test_a_signer_that_the_anchor_issued() -> None:
     assert read(signed(x5c=[b64(signer().der), b64(csca().der), "no certificate"]), anchor()).dscs
 
 
+@pytest.mark.parametrize("oid", ["1.3.6.1.4.1.1847.2021.1.2", "1.3.6.1.4.1.0.1847.2021.1.1"])
+def test_a_dsc_is_no_signer(oid: str) -> None:
+    """Where a CSCA is pinned by mistake, what says that it is a DSC signs no list all the same."""
+    held = leaf("held", extended=oid)
+    data = sign_jws(payload(), held, "held")
+    with pytest.raises(TrustError, match="none of the 1 anchors and was issued by none"):
+        read(data, csca())
+    assert read(data, held).dscs
+    other = leaf("held for other use", extended="1.3.6.1.5.5.7.3.36")
+    assert read(sign_jws(payload(), other, "held for other use"), csca()).dscs
+
+
 @pytest.mark.parametrize("alg", ["PS256", "RS256"])
 def test_rsa(alg: str) -> None:
     """An RSA key may sign in both paddings, as the header says."""

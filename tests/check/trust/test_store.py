@@ -23,10 +23,13 @@ from signed_lists import (
     did_entry,
     gateway_list,
     gdhcn_list,
+    jwk,
     leaf,
     list_signer,
     sign_did,
+    sign_jws,
     swedish_list,
+    swedish_payload,
 )
 from vaxpass_sign import TrustStore, VaccinationRecord, verify
 from vaxpass_sign.check import NotChecked
@@ -93,7 +96,6 @@ LISTS = {
     "dgcg": (gateway_list(dsc()), anchor()),
     "dgcg with its CSCA": (gateway_list(dsc(), cscas=(csca(),)), anchor()),
     "dsc-tl": (swedish_list(dsc(), issued=AT), list_signer()),
-    "dsc-tl by its CA": (swedish_list(dsc(), issued=AT), anchor()),
     "gdhcn": (gdhcn_list(dsc()), DID_KEY),
     "gdhcn with its CSCA": (gdhcn_list(dsc(), cscas=(csca(),)), DID_KEY),
 }
@@ -193,6 +195,19 @@ def test_a_list_is_judged_for_the_moment(tmp_path: Path) -> None:
         TrustStore.load(path, [list_signer()], at=NOW - timedelta(days=1))
     with pytest.raises(InputError, match="UTC offset"):
         TrustStore.load(path, [list_signer()], at=AT.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("extended", [None, "1.3.6.1.4.1.1847.2021.1.1"])
+def test_a_dsc_signs_no_list(tmp_path: Path, extended: str | None) -> None:
+    """Whoever delivers the DSCs and holds the key of one could else make a list of his own of them."""
+    held = leaf("held", extended=extended)
+    payload = json.dumps(swedish_payload(jwk(leaf("made up", issuer="another csca"))))
+    path = tmp_path / "dsc.pem"
+    path.write_bytes(sign_jws(payload.encode(), held, "held"))
+    with pytest.raises(
+        TrustError, match="is none of the 1 anchors: pin the publisher's certificate"
+    ):
+        TrustStore.load(path, [csca()], at=AT)
 
 
 def test_the_age_of_a_list_shows(tmp_path: Path) -> None:

@@ -51,11 +51,13 @@ def read_list(
     *,
     uploads: Iterable[Certificate] = (),
     documents: Iterable[bytes] = (),
+    by_ca: bool = True,
 ) -> SignedList:
     """Read a signed list of any format; see the function of each for what is checked.
 
     ``anchors``: certificates and keys that may sign it. ``uploads``: pinned upload certificates,
     for the EU gateway's format alone. ``documents``: where the references of a GDHCN list may lead.
+    ``by_ca``: whether an anchor may be a CA that issued a DSC-TL's signer.
 
     Raises: TrustError when it has no form that is known, or is not to be believed; InputError when
     ``at`` has no UTC offset.
@@ -64,5 +66,5 @@ def read_list(
     if list_format is ListFormat.DGCG:
         return read_dgcg(data, anchors, at, uploads)
     if list_format is ListFormat.SWEDISH:
-        return read_swedish(data, anchors, at)
+        return read_swedish(data, anchors, at, by_ca=by_ca)
     return read_gdhcn(data, anchors, at, documents)

@@ -30,7 +30,7 @@ from vaxpass_sign.check.lists.reading import (
 from vaxpass_sign.errors import CertificateError, TrustError, TrustFault
 from vaxpass_sign.hcert.alg import Alg
 from vaxpass_sign.hcert.signature import verify_signature
-from vaxpass_sign.x509 import Certificate, check_issued_by
+from vaxpass_sign.x509 import DSC_OIDS, Certificate, check_issued_by
 
 __all__ = ["check_jws", "has_jws_form"]
 
@@ -47,20 +47,22 @@ def has_jws_form(data: bytes) -> bool:
 
 
 def check_jws(
-    data: bytes, anchors: Iterable[Certificate], at: datetime, what: str
+    data: bytes, anchors: Iterable[Certificate], at: datetime, what: str, *, by_ca: bool = True
 ) -> tuple[bytes, Certificate]:
     """The payload of a compact JWS and the certificate that signed it.
 
     1. Three parts in base64url; a header that is a JSON object, without ``crit`` and ``b64``
        (RFC 7515 §4.1.11): extensions are not understood here.
-    2. The first certificate of ``x5c`` (§4.1.6) is one of ``anchors``, or one of them issued it
-       (:func:`check_issued_by`). Other certificates of x5c are not looked at.
+    2. The first certificate of ``x5c`` (§4.1.6) is one of ``anchors``; or, ``by_ca``, one of them
+       issued it (:func:`check_issued_by`) and it is not a DSC by its extended key usage. Other
+       certificates of x5c are not looked at.
     3. It is valid at ``at``, and its key usage, where given, has digitalSignature.
     4. ``alg`` is one of its key's: ES256 for P-256, PS256 or RS256 for RSA.
     5. Its key signed header and payload.
 
     Whatever a pinned CA issues may sign lists: pin the signer itself, or a CA that issues nothing
-    else. A CSCA, whose DSCs sign credentials, is a bad anchor here.
+    else. A CSCA, whose DSCs sign credentials, is a bad anchor here, since many DSCs have no extended
+    key usage: without ``by_ca`` where anchors may be CSCAs too.
 
     Raises: TrustError that says which of them failed.
     """
@@ -80,7 +82,7 @@ def check_jws(
                 f"the header of {what} has {name!r}, which is not understood here, so it must be "
                 "refused (RFC 7515 §4.1.11): ask its publisher for a plain JWS"
             )
-    signer = _find_signer(header, anchors, at, what)  # 2, 3
+    signer = _find_signer(header, list(anchors), at, what, by_ca)  # 2, 3
     _check_alg(header.get("alg"), signer, what)  # 4
     message = parts[0] + b"." + parts[1]
     signature = decode_base64url(signature_text, f"the signature of {what}")
@@ -94,7 +96,7 @@ def check_jws(
 
 
 def _find_signer(
-    header: dict[str, Any], anchors: Iterable[Certificate], at: datetime, what: str
+    header: dict[str, Any], pinned: list[Certificate], at: datetime, what: str, by_ca: bool
 ) -> Certificate:
     chain = as_list(header.get("x5c"), f"x5c in the header of {what}")
     signer = read_der(chain[0]) if chain else None
@@ -103,12 +105,12 @@ def _find_signer(
             f"x5c in the header of {what} does not begin with a certificate that can be read, "
             "expected the signer's: get the list again from its publisher"
         )
-    pinned = list(anchors)
-    if signer not in pinned and not any(_issued(signer, anchor) for anchor in pinned):
+    if signer not in pinned and not (by_ca and any(_issued(signer, anchor) for anchor in pinned)):
+        also = " and was issued by none" if by_ca else ""
         raise TrustError(
             f"{what} names as its signer {signer.subject}, SHA-256 kid {signer.kid.hex()}, which "
-            f"is none of the {len(pinned)} anchors and was issued by none: pin the publisher's "
-            "certificate, got in another way than the list",
+            f"is none of the {len(pinned)} anchors{also}: pin the publisher's certificate, got in "
+            "another way than the list",
             TrustFault.UNKNOWN_SIGNER,
         )
     if not signer.not_before <= at <= signer.not_after:
@@ -129,6 +131,8 @@ def _find_signer(
 
 
 def _issued(signer: Certificate, anchor: Certificate) -> bool:
+    if signer.extended_key_usage & DSC_OIDS:
+        return False
     try:
         check_issued_by(signer, anchor)
     except CertificateError:

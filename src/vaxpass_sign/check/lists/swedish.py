@@ -38,10 +38,13 @@ __all__ = ["read_swedish"]
 _WHAT = "the DSC-TL"
 
 
-def read_swedish(data: bytes, anchors: Iterable[Anchor], at: datetime) -> SignedList:
+def read_swedish(
+    data: bytes, anchors: Iterable[Anchor], at: datetime, *, by_ca: bool = True
+) -> SignedList:
     """The DSCs of a DSC-TL whose signature was checked (:func:`check_jws`).
 
-    ``anchors``: the publisher's certificate, or a CA that issues nothing but such certificates.
+    ``anchors``: the publisher's certificate, or, ``by_ca``, a CA that issues nothing but such
+    certificates.
     ``at``: the moment of checking; iat may be CLOCK_SKEW later, exp must not have passed (by more
     than CLOCK_SKEW), and the signer must be valid.
 
@@ -50,7 +53,7 @@ def read_swedish(data: bytes, anchors: Iterable[Anchor], at: datetime) -> Signed
     """
     check_moment(at)
     pinned = [anchor for anchor in anchors if isinstance(anchor, Certificate)]
-    payload, signer = check_jws(data.strip(b" \t\r\n"), pinned, at, _WHAT)
+    payload, signer = check_jws(data.strip(b" \t\r\n"), pinned, at, _WHAT, by_ca=by_ca)
     claims = as_object(parse_json(payload, "the payload of the DSC-TL"), "the payload")
     issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
     check_not_ahead(issued_at, at, _WHAT)

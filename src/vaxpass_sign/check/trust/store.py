@@ -83,8 +83,8 @@ class TrustStore:
 
         Args:
             anchors: certificates and keys, or files or a folder of them. For a signed list, who may
-                sign it. For anything else the CSCAs: each DSC must have been issued by one of them
-                (:meth:`issued_by`).
+                sign it; a CA that issued the signer is not enough. For anything else the CSCAs: each
+                DSC must have been issued by one of them (:meth:`issued_by`).
             at: the moment for which a signed list is checked and the age of lists is judged
                 (:attr:`stale`), an aware datetime; now when left out.
             documents: where the references of a GDHCN list may lead.
@@ -239,7 +239,9 @@ class TrustStore:
             )
         pinned = read_anchors(anchors)
         try:
-            signed = read_list(data, pinned, at, documents=documents)
+            # The bytes say whether these are DSCs, of which the anchors are the CSCAs, or a list:
+            # as a CA, an anchor would let each DSC's holder sign a list of DSCs of his own.
+            signed = read_list(data, pinned, at, documents=documents, by_ca=False)
         except TrustError as error:
             raise TrustError(f"{source}: {error}", error.code) from error
         store = cls.of_list(signed)
