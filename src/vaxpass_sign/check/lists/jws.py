@@ -106,8 +106,8 @@ def _find_signer(
     if signer not in pinned and not any(_issued(signer, anchor) for anchor in pinned):
         raise TrustError(
             f"{what} names as its signer {signer.subject}, SHA-256 kid {signer.kid.hex()}, which "
-            f"is none of the {len(pinned)} anchors and was issued by none: pin the publisher's "
-            "certificate, got in another way than the list"
+            f"is none of the {len(pinned)} certificates among the anchors, nor issued by one: pin "
+            "the publisher's certificate, got in another way than the list"
         )
     if not signer.not_before <= at <= signer.not_after:
         raise TrustError(
