@@ -1,7 +1,7 @@
 """A file of payloads to a table of verdicts, against two bare loops.
 
-``table_vs_bare_loops``: ``write_verdicts`` with two workers over a text file with one payload a line,
-to a CSV file on the disk, process starts included, against two processes that only call
+``table_vs_bare_loops``: ``write_verdicts`` with two workers over a text file with one payload a
+line, to a CSV file on the disk, process starts included, against two processes that only call
 ``public_key.verify`` of cryptography as many times. Both in turn, several rounds. ``pss_mb``: the
 most memory that ``vaxpass-sign verify --out`` and its workers had together, as PSS, in a round
 that is not timed.

@@ -155,6 +155,11 @@ def test_another_form_is_an_error(vaxpass, files: Files, tmp_path: Path) -> None
     )
     assert (done.code, done.out) == (2, "")
     assert "expected one of .csv, .jsonl, .parquet" in done.message
+    out = tmp_path / "out.jsonl"
+    done = vaxpass("verify", "--json", "--out", out, "--trust", files.desk.trust, files.good)
+    assert (done.code, done.out) == (2, "")
+    assert "found --json and --out, expected one of them" in done.message
+    assert not out.exists()
 
 
 def test_a_file_without_payloads(vaxpass, files: Files, tmp_path: Path) -> None:

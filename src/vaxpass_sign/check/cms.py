@@ -188,7 +188,7 @@ def _named(info: Any, pinned: Iterable[Certificate]) -> list[Certificate]:
     if not named:
         raise UnknownSignerError(
             "the CMS signature names a signer that is not pinned, expected one of the "
-            f"{len(certificates)} anchors that may sign: give the signer's certificate",
+            f"{len(certificates)} certificates that may sign: give the signer's own (--anchor)",
             TrustFault.UNKNOWN_SIGNER,
         )
     return named

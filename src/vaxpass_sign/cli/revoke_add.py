@@ -41,7 +41,7 @@ def add_command(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PAYLOAD|FILE|PICTURE|-",
+            metavar="PAYLOAD|FILE|PICTURE|PDF|FOLDER|-",
             help="As for verify. Standard input is read when neither one nor a UVCI is given.",
             show_default=False,
         ),

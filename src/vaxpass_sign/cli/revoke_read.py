@@ -86,7 +86,9 @@ def _certificates(path: Path) -> list[Certificate]:
 def check_command(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PAYLOAD|FILE|PICTURE|-", help="As for verify.", show_default=False),
+        typer.Argument(
+            metavar="PAYLOAD|FILE|PICTURE|PDF|FOLDER|-", help="As for verify.", show_default=False
+        ),
     ] = None,
     revocation: Annotated[
         list[Path] | None,

@@ -17,6 +17,7 @@ from vaxpass_sign.cli.inputs import InBlocks, read_many
 from vaxpass_sign.cli.judging import show_verdicts, write_table
 from vaxpass_sign.cli.moments import moment_of
 from vaxpass_sign.cli.stores import load_revocations, load_trust
+from vaxpass_sign.errors import InputError
 
 __all__ = ["command"]
 
@@ -104,6 +105,11 @@ def command(
 
     Exit codes: 0 all valid, 1 one is not, 2 one could not be decided (and none is invalid).
     """
+    if json and out is not None:
+        raise InputError(
+            "found --json and --out, expected one of them: a table whose name ends in .jsonl has "
+            "an object a line"
+        )
     moment, asked, language = moment_of(at, "--at"), policy_named(policy), _language(lang)
     store = load_trust(trust or [], anchor or [])
     with load_revocations(revocation or [], moment) as revocations:

@@ -119,7 +119,7 @@ FORGED = {
     "alg in lower case": (other_alg("es256"), "names the alg 'es256'"),
     "no alg": (signed(alg=None), "names the alg None"),
     "alg that is a list": (other_alg(["ES256"]), "names the alg ['ES256']"),
-    "another signer": (stranger(), "is none of the 1 anchors and was issued by none"),
+    "another signer": (stranger(), "is none of the 1 certificates among the anchors, nor issued by one"),
     "the anchor's certificate, another key": (
         sign_jws(payload(), signer(), "stranger"),
         "does not verify with the key of C=SE",
@@ -281,7 +281,7 @@ def test_forms_of_a_jwk() -> None:
 
 
 def test_no_anchor() -> None:
-    with pytest.raises(TrustError, match="which is none of the 0 anchors"):
+    with pytest.raises(TrustError, match="which is none of the 0 certificates among the anchors"):
         read_swedish(signed(), [], AT)
 
 

@@ -8,8 +8,8 @@ The array itself carries no signature, and timestamp, country and certificateTyp
 So whoever delivers the list can leave items out, put back a DSC that its country has withdrawn, and
 label an item as another type. What that can gain is kept small here: who may sign what follows from
 how a signer came to be known, and countries are compared by the certificates' own subjects. What
-remains is that an upload certificate can pass as a DSC, since an anchor may sign DSCs itself; its key
-may sign DSCs of its country anyway. Check DSCs against their CSCAs too
+remains is that an upload certificate can pass as a DSC, since an anchor may sign DSCs itself; its
+key may sign DSCs of its country anyway. Check DSCs against their CSCAs too
 (:func:`vaxpass_sign.x509.check_issued_by`), which closes both.
 
 >>> from datetime import UTC, datetime

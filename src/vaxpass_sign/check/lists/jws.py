@@ -61,8 +61,8 @@ def check_jws(
     5. Its key signed header and payload.
 
     Whatever a pinned CA issues may sign lists: pin the signer itself, or a CA that issues nothing
-    else. A CSCA, whose DSCs sign credentials, is a bad anchor here, since many DSCs have no extended
-    key usage: without ``by_ca`` where anchors may be CSCAs too.
+    else. A CSCA, whose DSCs sign credentials, is a bad anchor here, since many DSCs have no
+    extended key usage: without ``by_ca`` where anchors may be CSCAs too.
 
     Raises: TrustError that says which of them failed.
     """
@@ -109,8 +109,8 @@ def _find_signer(
         also = " and was issued by none" if by_ca else ""
         raise TrustError(
             f"{what} names as its signer {signer.subject}, SHA-256 kid {signer.kid.hex()}, which "
-            f"is none of the {len(pinned)} anchors{also}: pin the publisher's certificate, got in "
-            "another way than the list",
+            f"is none of the {len(pinned)} certificates among the anchors{also}: pin the "
+            "publisher's certificate, got in another way than the list",
             TrustFault.UNKNOWN_SIGNER,
         )
     if not signer.not_before <= at <= signer.not_after:
