@@ -106,7 +106,7 @@ def _find_signer(
             "expected the signer's: get the list again from its publisher"
         )
     if signer not in pinned and not (by_ca and any(_issued(signer, anchor) for anchor in pinned)):
-        also = " and was issued by none" if by_ca else ""
+        also = ", nor issued by one" if by_ca else ""
         raise TrustError(
             f"{what} names as its signer {signer.subject}, SHA-256 kid {signer.kid.hex()}, which "
             f"is none of the {len(pinned)} certificates among the anchors{also}: pin the "
