@@ -55,7 +55,11 @@ def test_canonical(data: bytes) -> None:
 def test_a_certificate_in_pem_is_none() -> None:
     """Lists hold DER in base64; PEM in base64 could be the same certificate under another hash."""
     assert read_der(b64(dsc().der)) == dsc()
-    for data in (pem(dsc().der), b"\x30\x10" + pem(dsc().der), b"\x30\x10\n" + pem(dsc().der) + b"\0"):
+    for data in (
+        pem(dsc().der),
+        b"\x30\x10" + pem(dsc().der),
+        b"\x30\x10\n" + pem(dsc().der) + b"\0",
+    ):
         assert read_der(b64(data)) is None
 
 

@@ -214,9 +214,11 @@ def test_a_format_without_a_signed_time(tmp_path: Path) -> None:
 def test_cscas_that_are_left_out(tmp_path: Path) -> None:
     """Whoever delivers the gateway's list could else take the CSCA's word from each of the DSCs."""
     keep(tmp_path, gateway_list(*TEN, cscas=(csca(),)), anchor())
-    with pytest.raises(TrustError, match="lacks 0 of the 10 .* valid and the CSCA of 10 more, exp"):
+    with pytest.raises(
+        TrustError, match=r"lacks 0 of the 10 .* valid and the CSCA of 10 more, exp"
+    ):
         keep(tmp_path, gateway_list(*TEN))
-    with pytest.raises(TrustError, match="lacks 1 of the 10 .* valid and the CSCA of 9 more, exp"):
+    with pytest.raises(TrustError, match=r"lacks 1 of the 10 .* valid and the CSCA of 9 more, exp"):
         keep(tmp_path, gateway_list(*TEN[1:]))
     assert verify(TEXT, TrustStore.load(tmp_path, at=AT), AT, STRICT)
     assert len(keep(tmp_path, gateway_list(*TEN), max_shrink=1).not_anchored) == 10
@@ -345,7 +347,9 @@ def test_a_damaged_kept_list_is_not_replaced(tmp_path: Path, damage: str) -> Non
     value["pinned_cscas"] = ["AAAA"]
     damaged = b"{}" if damage == "all" else json.dumps(value).encode()
     kept_file(tmp_path).write_bytes(damaged)
-    with pytest.raises(TrustError, match=r"it\.trust\.json can't be replaced, .* remove it and add"):
+    with pytest.raises(
+        TrustError, match=r"it\.trust\.json can't be replaced, .* remove it and add"
+    ):
         keep(tmp_path, LAST, DID_KEY)
     assert kept_file(tmp_path).read_bytes() == damaged
 

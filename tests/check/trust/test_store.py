@@ -204,7 +204,9 @@ def test_a_dsc_signs_no_list(tmp_path: Path, extended: str | None) -> None:
     payload = json.dumps(swedish_payload(jwk(leaf("made up", issuer="another csca"))))
     path = tmp_path / "dsc.pem"
     path.write_bytes(sign_jws(payload.encode(), held, "held"))
-    with pytest.raises(TrustError, match="is none of the 1 anchors: pin the publisher's certificate"):
+    with pytest.raises(
+        TrustError, match="is none of the 1 anchors: pin the publisher's certificate"
+    ):
         TrustStore.load(path, [csca()], at=AT)
 
 

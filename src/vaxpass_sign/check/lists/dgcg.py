@@ -8,8 +8,8 @@ The array itself carries no signature, and timestamp, country and certificateTyp
 So whoever delivers the list can leave items out, put back a DSC that its country has withdrawn, and
 label an item as another type. What that can gain is kept small here: who may sign what follows from
 how a signer came to be known, and countries are compared by the certificates' own subjects. What
-remains is that an upload certificate can pass as a DSC, since an anchor may sign DSCs itself; its key
-may sign DSCs of its country anyway. Check DSCs against their CSCAs too
+remains is that an upload certificate can pass as a DSC, since an anchor may sign DSCs itself; its
+key may sign DSCs of its country anyway. Check DSCs against their CSCAs too
 (:func:`vaxpass_sign.x509.check_issued_by`), which closes both.
 
 >>> from datetime import UTC, datetime
@@ -61,8 +61,8 @@ def read_dgcg(
     ``anchors``: certificates of the gateway's trust anchor. ``uploads``: upload certificates that
     are pinned, for a list that holds DSCs only. ``at`` judges nothing, since no time is signed.
 
-    1. UPLOAD items: an anchor signed the CMS (:func:`check_cms`). Such a certificate that is not for
-       TLS, or a pinned one, may sign DSCs of the country that its subject names.
+    1. UPLOAD items: an anchor signed the CMS (:func:`check_cms`). Such a certificate that is not
+       for TLS, or a pinned one, may sign DSCs of the country that its subject names.
     2. CSCA items: an anchor signed the CMS, and the certificate is a CA.
     3. DSC items: an anchor or a fitting upload certificate signed the CMS, and the certificate is
        no CA and not for TLS.

@@ -61,8 +61,8 @@ def check_jws(
     5. Its key signed header and payload.
 
     Whatever a pinned CA issues may sign lists: pin the signer itself, or a CA that issues nothing
-    else. A CSCA, whose DSCs sign credentials, is a bad anchor here, since many DSCs have no extended
-    key usage: without ``by_ca`` where anchors may be CSCAs too.
+    else. A CSCA, whose DSCs sign credentials, is a bad anchor here, since many DSCs have no
+    extended key usage: without ``by_ca`` where anchors may be CSCAs too.
 
     Raises: TrustError that says which of them failed.
     """

@@ -54,8 +54,12 @@ def read_anchors(anchors: str | PathLike[str] | Iterable[Anchor | Path]) -> list
     found: list[Anchor] = []
     for anchor in [anchors] if isinstance(anchors, str | PathLike) else anchors:
         if isinstance(anchor, str | PathLike):
-            if not str(anchor):  # an unset variable, most often; Path("") is the folder that we are in
-                raise TrustError("found an empty path, expected a file or folder of anchors: name one")
+            if not str(
+                anchor
+            ):  # an unset variable, most often; Path("") is the folder that we are in
+                raise TrustError(
+                    "found an empty path, expected a file or folder of anchors: name one"
+                )
             found += _read(Path(anchor))
         else:
             found.append(anchor)

@@ -83,8 +83,8 @@ class TrustStore:
 
         Args:
             anchors: certificates and keys, or files or a folder of them. For a signed list, who may
-                sign it; a CA that issued the signer is not enough. For anything else the CSCAs: each
-                DSC must have been issued by one of them (:meth:`issued_by`).
+                sign it; a CA that issued the signer is not enough. For anything else the CSCAs:
+                each DSC must have been issued by one of them (:meth:`issued_by`).
             at: the moment for which a signed list is checked and the age of lists is judged
                 (:attr:`stale`), an aware datetime; now when left out.
             documents: where the references of a GDHCN list may lead.
