@@ -44,7 +44,7 @@ def detect(data: bytes) -> ListFormat:
     )
 
 
-def read_list(  # noqa: PLR0913 (each format has its own)
+def read_list(  # noqa: PLR0913 (each format has what it needs)
     data: bytes,
     anchors: Iterable[Anchor],
     at: datetime,

@@ -176,7 +176,7 @@ def read_der(text: Any) -> Certificate | None:
         certificate = Certificate.from_bytes(der)
     except (TrustError, CertificateError):
         return None
-    # Certificate.from_bytes takes PEM as well, and passes over what is around it; no list has any.
+    # Certificate.from_bytes takes PEM as well, which no list holds, and what stands around it.
     return certificate if certificate.der == der else None
 
 
