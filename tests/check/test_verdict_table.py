@@ -230,7 +230,12 @@ def test_workers_that_cannot_be_started() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
             list(verify_blocks(ASKED, blocks_of([TEXT] * 40, 1), process_of, workers=8))
     """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
     assert done.stderr.splitlines()[-1].startswith(
         "vaxpass_sign.errors.InputError: worker processes can't be started: Too many open files"
     )

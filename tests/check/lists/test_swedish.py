@@ -57,7 +57,9 @@ def test_a_dsc_is_no_signer(oid: str) -> None:
     """Where a CSCA is pinned by mistake, what says that it is a DSC signs no list all the same."""
     held = leaf("held", extended=oid)
     data = sign_jws(payload(), held, "held")
-    with pytest.raises(TrustError, match="none of the 1 certificates among the anchors, nor issued by one"):
+    with pytest.raises(
+        TrustError, match="none of the 1 certificates among the anchors, nor issued by one"
+    ):
         read(data, csca())
     assert read(data, held).dscs
     other = leaf("held for other use", extended="1.3.6.1.5.5.7.3.36")

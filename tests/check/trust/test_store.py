@@ -205,7 +205,7 @@ def test_a_dsc_signs_no_list(tmp_path: Path, extended: str | None) -> None:
     path = tmp_path / "dsc.pem"
     path.write_bytes(sign_jws(payload.encode(), held, "held"))
     with pytest.raises(
-        TrustError, match="is none of the 1 anchors: pin the publisher's certificate"
+        TrustError, match="is none of the 1 certificates among the anchors: pin the publisher"
     ):
         TrustStore.load(path, [csca()], at=AT)
 
