@@ -23,6 +23,23 @@ def test_write_and_replace(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    """Who opened a file for its readers need not do so again after each renewal; a link is no file."""
+    path = tmp_path / "store"
+    write_file(path, b"old")
+    path.chmod(0o644)
+    write_file(path, b"new")
+    assert (path.read_bytes(), path.stat().st_mode & 0o7777) == (b"new", 0o644)
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"target")
+    target.chmod(0o4755)
+    link.symlink_to(target)
+    write_file(link, b"own")
+    assert (link.is_symlink(), link.stat().st_mode & 0o7777) == (False, 0o600)
+    write_file(target, b"new")
+    assert target.stat().st_mode & 0o7777 == 0o755
+
+
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     """When writing fails the old file stays, and no temporary one."""
     path = tmp_path / "a"

@@ -5,7 +5,7 @@ cut: temporary file beside the target, fsync, rename, fsync of the directory. If
 rename, the old file (or none) is there, and the temporary file is litter that nobody reads and that
 the next writer of the same target takes over; if we stop after it, the new file is whole. A target
 has one writer at a time. New files have mode 0600 and new directories 0700, because they hold
-personal data.
+personal data; one that replaces a file has that file's mode, which an administrator may have opened.
 
 >>> import tempfile
 >>> from pathlib import Path
@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,7 @@ def replace_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
             raise
         try:
+            _take_mode(descriptor, path)
             os.fsync(descriptor)
             temporary.replace(path)
             # The rename itself is only durable once the directory is.
@@ -98,6 +100,16 @@ def replace_file(path: Path) -> Iterator[Path]:
             raise cannot_write(path, error) from error
     finally:
         os.close(descriptor)
+
+
+def _take_mode(descriptor: int, path: Path) -> None:
+    """Give a file the permissions of the regular file that it will replace, if there is one."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(mode):
+        os.fchmod(descriptor, mode & 0o777)
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:

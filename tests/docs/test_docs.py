@@ -477,9 +477,9 @@ anchor. Left out, it is the folder `vaxpass-sign/trust` in the user's data folde
 `.vxrev` files. Left out, it is the folder `vaxpass-sign/revocation` beside the user's trust; without one,
 `verify` lists `revocation` as not checked.
 
-**Files that are written** are whole or not there at all, and take the place of what was there. They and
-new folders are for their owner alone (modes 0600 and 0700): whoever else shall read a kept list, a
-store or a table is given the right by `chmod`, after each writing.
+**Files that are written** are whole or not there at all. New files and folders are for their owner alone
+(modes 0600 and 0700); whoever else shall read a kept list, a store or a table is given the right by
+`chmod`, once: a file that takes the place of another has that one's mode.
 """
 
 
