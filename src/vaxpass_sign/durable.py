@@ -5,7 +5,7 @@ cut: temporary file beside the target, fsync, rename, fsync of the directory. If
 rename, the old file (or none) is there, and the temporary file is litter that nobody reads and that
 the next writer of the same target takes over; if we stop after it, the new file is whole. A target
 has one writer at a time. New files have mode 0600 and new directories 0700, because they hold
-personal data; one that replaces a file has that file's mode, which an administrator may have opened.
+personal data; what replaces a file has that one's mode, which an administrator may have opened.
 
 >>> import tempfile
 >>> from pathlib import Path
