@@ -166,8 +166,16 @@ def test_a_file_without_payloads(vaxpass, files: Files, tmp_path: Path) -> None:
     done = vaxpass("verify", "--trust", files.desk.trust, blank)
     assert (done.code, done.out) == (2, "")
     assert "found no payload, expected one a line" in done.err
-    out = tmp_path / "out.csv"
-    assert vaxpass("verify", "--out", out, "--trust", files.desk.trust, blank).code == 2
+    out, no_rows = tmp_path / "out.csv", tmp_path / "no-rows.parquet"
+    pq.write_table(pa.table({"hc1": pa.array([], pa.string())}), no_rows)
+    for inputs, undecided in (
+        ([blank], 1),
+        ([tmp_path / "missing.txt"], 1),
+        ([files.desk.payload, blank, no_rows], 2),
+    ):
+        done = vaxpass("verify", "--out", out, "--trust", files.desk.trust, *inputs)
+        assert done.code == 2
+        assert done.err.splitlines()[-1].endswith(f"; {undecided} inputs could not be read")
 
 
 def test_interrupted_it_leaves_nothing(files: Files, tmp_path: Path) -> None:

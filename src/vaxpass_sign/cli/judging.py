@@ -130,14 +130,18 @@ def write_table(out: Path, asked: Asked, inputs: Iterable[Input]) -> int:
                 yield ColumnBlock(item.source, item.line or 1, [item.text])
             else:
                 total += item.total
-                yield from item.blocks
+                found_any = False
+                for block in item.blocks:
+                    found_any = found_any or not block.is_empty
+                    yield block
+                if not found_any:
+                    undecided += 1
+                    tell(f"{item.source}: {_NOTHING}")
 
     with _progress(None) as show:
         counts = write_verdicts(
             out, asked, blocks(), progress=lambda counts: show(counts.total, total)
         )
-    if not counts.total:
-        undecided += 1
     tell(
         f"{out}: {counts.valid:,} valid, {counts.invalid:,} not valid; {undecided} inputs could "
         "not be read"
