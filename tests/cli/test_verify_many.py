@@ -120,7 +120,7 @@ def test_an_argument_is_one_row(program, files: Files, tmp_path: Path) -> None:
     arguments = ("--trust", files.desk.trust, *odd)
     shown = [found["reason"] for found in program("verify", "--json", *arguments).objects]
     done = program("verify", "--out", out, *arguments)
-    assert done.message == f"{out}: 1 valid, 4 not valid; 0 inputs could not be read"
+    assert done.message == f"{out}: 1 valid, 4 not valid, 0 could not be read"
     assert [row["reason"] for row in rows_of(out)] == shown
     assert [row["input"] for row in rows_of(out)] == [f"argument {n}" for n in range(1, 6)]
 
@@ -169,13 +169,17 @@ def test_a_file_without_payloads(vaxpass, files: Files, tmp_path: Path) -> None:
     done = vaxpass("verify", "--trust", files.desk.trust, blank)
     assert (done.code, done.out) == (2, "")
     assert "found no payload, expected one a line" in done.err
-    out = tmp_path / "out.csv"
-    for nothing in (blank, tmp_path / "missing.txt"):
-        done = vaxpass("verify", "--out", out, "--trust", files.desk.trust, nothing)
+    out, no_rows = tmp_path / "out.csv", tmp_path / "no-rows.parquet"
+    pq.write_table(pa.table({"hc1": pa.array([], pa.string())}), no_rows)
+    for inputs, undecided in (
+        ([blank], 1),
+        ([tmp_path / "missing.txt"], 1),
+        ([files.desk.payload, blank, no_rows], 2),
+    ):
+        done = vaxpass("verify", "--out", out, "--trust", files.desk.trust, *inputs)
         assert done.code == 2
-        *_, why, counted = done.err.splitlines()
-        assert "expected" in why
-        assert counted.endswith("0 valid, 0 not valid, 1 could not be read")
+        assert done.err.splitlines()[-1].endswith(f" not valid, {undecided} could not be read")
+        assert "expected" in done.err.splitlines()[-2]
 
 
 def test_inspect_names_who_reads_tables(vaxpass, files: Files) -> None:

@@ -59,6 +59,11 @@ class PayloadBlock(Protocol):
         """The file's name."""
         ...
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds no payload."""
+        ...
+
     def rows(self) -> tuple[list[int], list[str]]:
         """The number of each payload's line or row, from 1, and the payload."""
         ...
@@ -71,6 +76,11 @@ class TextBlock:
     source: str
     first: int
     data: bytes
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has blank lines alone."""
+        return not self.data or self.data.isspace()
 
     def rows(self) -> tuple[list[int], list[str]]:
         """See :class:`PayloadBlock`."""
@@ -91,6 +101,11 @@ class ColumnBlock:
     source: str
     first: int
     values: list[str | None]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no row."""
+        return not self.values
 
     def rows(self) -> tuple[list[int], list[str]]:
         """See :class:`PayloadBlock`; every row is one."""

@@ -130,15 +130,18 @@ def write_table(out: Path, asked: Asked, inputs: Iterable[Input]) -> int:
                 yield ColumnBlock(item.source, item.line or 1, [item.text])
             else:
                 total += item.total
-                yield from item.blocks
+                found_any = False
+                for block in item.blocks:
+                    found_any = found_any or not block.is_empty
+                    yield block
+                if not found_any:
+                    undecided += 1
+                    tell(f"{item.source}: {_NOTHING}")
 
     with _progress(None) as show:
         counts = write_verdicts(
             out, asked, blocks(), progress=lambda counts: show(counts.total, total)
         )
-    if not counts.total and not undecided:
-        undecided = 1
-        tell(_NOTHING)
     said = f"{counts.valid:,} valid, {counts.invalid:,} not valid, {undecided} could not be read"
     tell(f"{out}: {said}")
     return 1 if counts.invalid else 2 if undecided else 0

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+from vaxpass_sign.check.policy import MAX_CLOCK_SKEW
 from vaxpass_sign.check.revocation.hashes import HashType, hash_country_uci, hash_uci
 from vaxpass_sign.errors import InputError
 from vaxpass_sign.hcert.codec import Hcert
@@ -46,8 +47,8 @@ def entries_of(
         country: the register's.
         any_kid: for every kid, so that renewals under another DSC are revoked too; else for the
             credential's own, which its signature must cover.
-        expires_at: until when at least; an aware datetime. An entry ends with its credential, and
-            a renewal that nobody has at hand expires later.
+        expires_at: until when at least; an aware datetime. An entry ends MAX_CLOCK_SKEW after its
+            credential, and a renewal that nobody has at hand expires later.
     Raises: InputError when it is another country's, has no ``exp`` (and no ``expires_at`` is
         given), no ``ci``, or no kid of its own.
     """
@@ -61,7 +62,9 @@ def entries_of(
             "found a kid that the signature does not cover, expected one that its holder can't "
             "change; revoke it for any kid"
         )
-    moments = [moment for moment in (hcert.expires_at, expires_at) if moment is not None]
+    # A reader's clock may be off by that, and his policy may forgive it: it is revoked until then.
+    own = hcert.expires_at and hcert.expires_at + MAX_CLOCK_SKEW
+    moments = [moment for moment in (own, expires_at) if moment is not None]
     if not moments:
         raise InputError("found a credential that never expires, expected a time: give --expires")
     expires_s = seconds_of(max(moments))
