@@ -76,6 +76,12 @@ def _loop() -> None:
         pass
 
 
+def _hang() -> None:
+    end = time.process_time() + 1.1
+    while time.process_time() < end:
+        pass
+
+
 def _spike() -> None:
     grown = bytearray(200 << 20)
     for number in range(0, len(grown), 4096):
@@ -88,7 +94,7 @@ def _growth() -> None:
 
 _FAULTS: dict[str, Callable[[], None]] = {
     "raise": _raise,
-    "hang": lambda: time.sleep(1.1),
+    "hang": _hang,
     "loop": _loop,
     "spike": _spike,
     "growth": _growth,

@@ -182,8 +182,8 @@ def _page(reports: Iterable[dict[str, Any]]) -> list[str]:
         "* a credential, a certificate or a batch that is believed and that no trusted key signed; a"
         " Verdict of many at once that is not the Verdict of one; an answer of a store that is not"
         " what its entries say;",
-        f"* an input that takes more than {HANG_S:g} s. One that seems to is run five times more,"
-        " and the fastest counts, because the machine may have been busy;",
+        f"* an input that takes more than {HANG_S:g} s of the processor. One that seems to is run five"
+        " times more, and the fastest counts, because caches may have been cold;",
         f"* an input that raises the peak of memory by more than {MAX_GROWTH_MB} MB, or"
         f" {RSS_LIMIT_MB} MB in all.",
         "",

@@ -22,12 +22,13 @@ from fuzz.target import STOPPED
 __all__ = ["HANG_S", "MAX_GROWTH_MB", "SLOWEST", "Watch"]
 
 HANG_S = 1.0
-"""Seconds from which on an input is a hang."""
+"""Seconds of the processor from which on an input is a hang. One that waits for ever takes none: the
+fuzzer itself ends that."""
 SLOWEST = "slowest"
 """The name of the slowest input's file."""
 _SLOW_S = 0.02
 _TRIES = 5
-"""How often an input that seems the slowest so far is run again: the machine may have been busy.
+"""How often an input that seems the slowest so far is run again: caches may have been cold.
 The fastest counts."""
 MAX_GROWTH_MB = 96
 """By how much one input may raise the process's peak memory."""
@@ -71,7 +72,7 @@ class Watch:
 
     def _timed(self, data: bytes) -> float:
         self._runs += 1
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             self._answers += bool(self._one(data))
         except KeyboardInterrupt:
@@ -83,7 +84,7 @@ class Watch:
             ]
             place = f"{type(error).__name__} at {' < '.join(reversed(where))}"
             self._keep(place, data, "raised", f"{place}: {str(error)[:300]}")
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
     def _keep(self, key: str, data: bytes, kind: str, said: str) -> None:
         if key in self._findings or len(self._findings) >= _MOST_FINDINGS:
