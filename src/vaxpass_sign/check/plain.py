@@ -32,7 +32,6 @@ __all__ = ["CODED", "PERSONAL", "Codes", "Plain", "keep_schema", "keeps_schema",
 
 _ENTRY = REQUIRED["v"]
 _CHECKS: dict[str, Check] = TOP_CHECKS | NAME_CHECKS | _ENTRY
-_TEXT = {str}
 _NUMBERS = frozenset({"dn", "sd"})
 
 PERSONAL: Final = ("ci", "dob", "ver", "fn", "gn", "fnt", "gnt")
@@ -121,12 +120,11 @@ def read_plain(payload: bytes) -> Plain | None:
                 return None  # it names what a mononym leaves out
     except (HcertError, _NotPlainError, UnicodeDecodeError):
         return None
-    values = (ci, dob, ver, fn, gn, fnt, gnt)
     # Only of texts is it certain that the decoder takes them within the whole: what is nested here
     # is nested deeper there.
-    if {*map(type, values)} != _TEXT:
+    if not type(dob) is type(ver) is type(fn) is type(gn) is type(fnt) is type(gnt) is str:
         return None
-    return Plain(head, registered, codes, dt, values)
+    return Plain(head, registered, codes, dt, (ci, dob, ver, fn, gn, fnt, gnt))
 
 
 class _NotPlainError(Exception):

@@ -87,7 +87,8 @@ def verify(
         warnings = judge_validity(hcert, dsc, at, policy)  # Step 8.
         warnings += as_demanded(policy.key_usage, check_key_usage, hcert, dsc)  # Step 9.
         warnings += _judge_schema(hcert, plain, policy)  # Step 10.
-        judge_revocation(hcert, dsc, trust, at, revocations, policy)  # Step 11.
+        if revocations is not None or policy.revocation is Demand.REQUIRED:
+            judge_revocation(hcert, dsc, trust, at, revocations, policy)  # Step 11.
     except HcertError as error:
         return Verdict(Reason(error.code), str(error), at, policy=policy.name)
     except StepFailedError as failure:
