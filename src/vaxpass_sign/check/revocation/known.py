@@ -5,6 +5,7 @@ counts until it expires: :meth:`Revocations.answers` says whether that of all of
 that has no entry of a country is silent about it too; that its maker gathers that country's batches
 is the verifier's own knowledge.)
 
+>>> from datetime import UTC
 >>> Revocations().answers(datetime(2026, 1, 1, tzinfo=UTC))
 False
 """
