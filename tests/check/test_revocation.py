@@ -254,3 +254,16 @@ def test_one_expired_store_among_several(tmp_path: Path) -> None:
         assert judged(ANOTHER, revocations, REQUIRED).reason is Reason.REVOCATION_UNKNOWN
     with Revocations.open([fresh]) as revocations:
         assert judged(ANOTHER, revocations, REQUIRED).valid
+
+
+def test_a_file_that_was_damaged_meanwhile(tmp_path: Path) -> None:
+    """Whoever opens it again compares its hash again."""
+    path = store_with(tmp_path / "a.vxrev")
+    with Revocations.open([path]) as revocations:
+        packed = pickle.dumps(revocations)
+        data = bytearray(path.read_bytes())
+        data[HEADER.size] ^= 1
+        path.rename(tmp_path / "mapped")  # what is mapped is not written to
+        path.write_bytes(data)
+        with pytest.raises(TrustError, match=r"a\.vxrev: found other contents"):
+            pickle.loads(packed)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BufferedReader, RawIOBase
+from typing import Any
 
 __all__ = ["read_head", "with_head"]
 
@@ -46,7 +47,7 @@ class _Rejoined(RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any) -> int:
         data = self._head[: len(buffer)] or self._rest.read1(len(buffer))
         self._head = self._head[len(buffer) :]
         buffer[: len(data)] = data

@@ -23,6 +23,7 @@ from typing import cast
 from vaxpass_sign.check.payload_files import (
     MAX_LINE,
     PayloadBlock,
+    TextBlock,
     count_lines,
     count_rows,
     is_parquet,
@@ -283,9 +284,7 @@ def _lines(file: BufferedReader, source: str) -> Iterator[Payload]:
             rest = file.readline(MAX_LINE)
         if number == 1:
             raw = raw.removeprefix(b"\xef\xbb\xbf")
-        # Base45 has the space in its alphabet, so only the line's end is cut off.
-        text = raw.decode("utf-8", "replace").rstrip("\r\n").lstrip()
-        if text:
+        for text in TextBlock(source, number, raw.removesuffix(b"\n")).rows()[1]:
             found += 1
             yield Payload(text, source, number)
     if not found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
+import resource
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -396,11 +396,19 @@ def test_processes_at_once(tmp_path: Path) -> None:
     assert read_kept(kept_file(tmp_path)).issued_at == NOW + timedelta(hours=43)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_folder_without_rights(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="can't be written"):
-        keep(tmp_path, LAST, DID_KEY)
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A file that can't be written to its end is none: the last good one stays."""
+    keep(tmp_path, LAST, DID_KEY)
+    before = kept_file(tmp_path).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(InputError, match="can't be written"):
+            keep(tmp_path, gdhcn_list(*TEN, issued=AT), DID_KEY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert kept_file(tmp_path).read_bytes() == before
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_a_list_of_nothing_but_expired_dscs(tmp_path: Path) -> None:

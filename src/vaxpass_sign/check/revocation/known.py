@@ -36,7 +36,8 @@ SUFFIX: Final = ".vxrev"
 class Revocations(Closing):
     """Open stores and allow-lists. Threads may share them; close when done.
 
-    A pickled one opens its files anew, so that it can go to worker processes.
+    A pickled one opens its files anew, so that it can go to worker processes; their hashes are
+    compared there too, since a file may have been replaced meanwhile.
     """
 
     def __init__(
@@ -115,18 +116,12 @@ class Revocations(Closing):
         return None if hcert.kid is None else self._by_kid.get(hcert.kid)
 
     def __reduce__(self) -> tuple[Callable[..., Revocations], tuple[object, ...]]:
-        # Their hashes were compared when this one was opened.
-        files = [file.path for file in (*self.stores, *self.allow_lists)]
-        return _open_again, (files,)
+        return type(self).open, ([file.path for file in (*self.stores, *self.allow_lists)],)
 
     def close(self) -> None:
         """Give up the files; a second close does nothing."""
         for file in (*self.stores, *self.allow_lists):
             file.close()
-
-
-def _open_again(paths: list[Path]) -> Revocations:
-    return Revocations.open(paths, check=False)
 
 
 def _inside(folder: Path) -> Iterator[Path]:
